@@ -1,0 +1,220 @@
+"""Commands: wishes put to a division's engine, imperative.
+
+Each carries its `principal` (who wishes) and its `id` (chosen by the sender, unique for that principal). The engine
+remembers the answer to (principal, id), so a repeat through any gateway after any failover gets the same answer
+(SAFETY.md 6). An empty id means: not remembered; only the shell's own reports use it, and each of them is
+harmless when repeated.
+
+Principals: `customer:<id>`, `agent:<id>`, `supervisor:<id>`, `operator:<id>`, `system:<part>`. Whether a principal may
+give a command is checked by the engine where ownership is state (whose call, whose reservation), and by the
+gateway where it is the role alone.
+"""
+
+from msgspec import Struct, field
+
+from dispatch.plan import Plan
+
+MAX_TEXT = 200
+"""Longest free text in a command (reasons, business references), characters; longer is refused at the gateway."""
+
+
+class _Command(Struct, array_like=True, gc=False, kw_only=True):
+    principal: str = "system:shell"
+    id: str = ""
+
+
+class ApplyPlan(_Command, tag=1):
+    """Make `plan` the configuration. Refused where it would strand waiting calls."""
+
+    plan: Plan
+    digest: str
+
+
+class Connect(_Command, tag=2):
+    """`recipient` has a live connection through `gateway_id`; a later connection replaces an earlier one."""
+
+    recipient: str
+    gateway_id: str
+    connection_id: str
+
+
+class Disconnect(_Command, tag=3):
+    """The connection is gone; grace starts. Ignored when `connection_id` has been replaced meanwhile."""
+
+    recipient: str
+    connection_id: str
+
+
+class LoseGateway(_Command, tag=4):
+    """A gateway stopped answering: all connections through it are gone."""
+
+    gateway_id: str
+
+
+class SetActivity(_Command, tag=5):
+    """Agent: `ready`, `not_ready` (with a reason) or `offline`. A call in progress is finished first."""
+
+    agent_id: str
+    activity: str
+    reason: str = ""
+
+
+class RequestCall(_Command, tag=6):
+    """Admit a call of `customer_id` to `queue_id`. One live call a customer; a second is refused with the first's id."""
+
+    call_id: str
+    customer_id: str
+    queue_id: str
+    business_reference: str = ""
+    is_consented: bool = False
+    """The customer agreed to be recorded; a queue whose recording is `required` refuses without."""
+
+
+class AcceptReservation(_Command, tag=7):
+    """The agent takes the call. Late: refused with the reason, changes nothing."""
+
+    reservation_id: str
+    agent_id: str
+
+
+class DeclineReservation(_Command, tag=8):
+    """The agent gives the call back to its old place."""
+
+    reservation_id: str
+    agent_id: str
+    reason: str = ""
+
+
+class HangUp(_Command, tag=9):
+    """End the call. `reason` defaults to who did it."""
+
+    call_id: str
+    reason: str = ""
+
+
+class FinishWrapUp(_Command, tag=10):
+    """The agent has done the work after the call."""
+
+    agent_id: str
+    call_id: str
+
+
+class ExtendWrapUp(_Command, tag=11):
+    """Make a timed wrap-up longer, up to the queue's `wrap_up_ms_max` since its start."""
+
+    agent_id: str
+    call_id: str
+    extra_ms: int
+
+
+class ReportConnected(_Command, tag=12):
+    """Only for queues with `media = external`: the other system has connected the two."""
+
+    call_id: str
+
+
+class AssignRoom(_Command, tag=20):
+    """The shell chose a media worker for (call, attempt); journaled before the room opens (SAFETY.md 16)."""
+
+    call_id: str
+    attempt: int
+    worker_id: str
+    worker_epoch: int
+
+
+class ReportRoomOpened(_Command, tag=21):
+    """The media worker holds the room and waits for the parties."""
+
+    call_id: str
+    attempt: int
+
+
+class ReportRoomFailed(_Command, tag=22):
+    """The room could not be opened, or is gone with its worker."""
+
+    call_id: str
+    attempt: int
+    reason: str
+
+
+class ReportPartyJoined(_Command, tag=23):
+    """`party` (`customer` or `agent`) sends media into the room."""
+
+    call_id: str
+    attempt: int
+    party: str
+
+
+class ReportPartyLeft(_Command, tag=24):
+    """The party's peer connection ended while the room stays."""
+
+    call_id: str
+    attempt: int
+    party: str
+
+
+class ReportRecordingStarted(_Command, tag=25):
+    """The party's capture log has confirmed bytes on disk."""
+
+    call_id: str
+    attempt: int
+    party: str
+
+
+class ReportRecordingFailed(_Command, tag=26):
+    """The party's capture log cannot be written any more (disk full, I/O error)."""
+
+    call_id: str
+    attempt: int
+    party: str
+    reason: str
+
+
+class ReportRecordingSealed(_Command, tag=27):
+    """Files and manifest of (call, attempt) are complete on disk."""
+
+    call_id: str
+    attempt: int
+    manifest_sha256: str
+    files: list[dict[str, str | int]] = field(default_factory=list)
+    """One a playable file: `party, path, sha256, duration_ms, bytes`; paths relative to the recordings folder."""
+    gaps: list[str] = field(default_factory=list)
+
+
+class LoseWorker(_Command, tag=28):
+    """A media worker died: every room of epochs up to `worker_epoch` on it is gone."""
+
+    worker_id: str
+    worker_epoch: int
+
+
+class Resume(_Command, tag=30):
+    """The shell comes back after `outage_ms` in which nobody could be heard (SAFETY.md 8)."""
+
+    outage_ms: int
+
+
+Command = (
+    ApplyPlan
+    | Connect
+    | Disconnect
+    | LoseGateway
+    | SetActivity
+    | RequestCall
+    | AcceptReservation
+    | DeclineReservation
+    | HangUp
+    | FinishWrapUp
+    | ExtendWrapUp
+    | ReportConnected
+    | AssignRoom
+    | ReportRoomOpened
+    | ReportRoomFailed
+    | ReportPartyJoined
+    | ReportPartyLeft
+    | ReportRecordingStarted
+    | ReportRecordingFailed
+    | ReportRecordingSealed
+    | LoseWorker
+    | Resume
+)

@@ -1,0 +1,90 @@
+"""Effects: what the engine asks of the shell, released only after the events they came with are durable.
+
+An effect is derived from state, so after a crash `Engine.pending_effects()` names the same ones again under the
+same (call, attempt); receivers ignore repeats.
+"""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from dispatch.events import Event
+
+Refusal = Literal[
+    "unknown_queue",
+    "unknown_agent",
+    "unknown_call",
+    "unknown_reservation",
+    "unknown_recipient",
+    "already_in_call",
+    "call_exists",
+    "consent_required",
+    "queue_full",
+    "hall_full",
+    "not_yours",
+    "not_pending",
+    "not_in_wrap_up",
+    "not_external",
+    "wrong_state",
+    "bad_value",
+    "stale_attempt",
+    "calls_would_be_stranded",
+    "idempotency_store_full",
+    "key_reused",
+    "quarantined",
+]
+"""Why a command was refused. The gateway adds its own reasons for what never reaches an engine."""
+
+
+class Reply(Struct, array_like=True, gc=False, tag="reply"):
+    """The answer to the command of this step; always the last effect of a step."""
+
+    reason: str = ""
+    """Empty: accepted."""
+    value: dict[str, Any] | None = None
+
+    @property
+    def is_accepted(self) -> bool:
+        return not self.reason
+
+
+class Notify(Struct, array_like=True, gc=False, tag="notify"):
+    """Tell `recipient` of `event` as its number `seq`."""
+
+    recipient: str
+    seq: int
+    event: Event
+
+
+class RequestRoom(Struct, array_like=True, gc=False, tag="request_room"):
+    """Choose a media worker for (call, attempt) and answer with `AssignRoom`."""
+
+    call_id: str
+    attempt: int
+    avoid_worker_id: str = ""
+
+
+class OpenRoom(Struct, array_like=True, gc=False, tag="open_room"):
+    """Open the room on the assigned worker; it answers with `ReportRoomOpened` or `ReportRoomFailed`."""
+
+    call_id: str
+    attempt: int
+    worker_id: str
+    worker_epoch: int
+    parties: list[str]
+    recording: str
+    business_reference: str
+    division_id: str
+    queue_id: str
+
+
+class CloseRoom(Struct, array_like=True, gc=False, tag="close_room"):
+    """The call ended or moved on: close, seal and report the recording."""
+
+    call_id: str
+    attempt: int
+    worker_id: str
+    worker_epoch: int
+
+
+Effect = Reply | Notify | RequestRoom | OpenRoom | CloseRoom
