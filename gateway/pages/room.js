@@ -1,0 +1,248 @@
+// @ts-check
+/**
+ * The room as this page's party sees it: own picture and sound out, the other party's in.
+ *
+ * Rules: the page says which room it wants (`want`), again and again if it likes, and the room makes it so; the page never
+ * gives orders about single connections. A lost connection, a changed network and a newer attempt are all the same
+ * thing: a new peer connection with a new offer, since the newest offer of a party counts. Trying again is bounded.
+ * Theory: `phase` goes idle -> opening -> connected, from there to reconnecting and back, or to failed. Each
+ * peer connection carries the number of its round; whatever arrives from an older round is dropped. The old
+ * connection lives until the new one has its answer, so the last picture stays on the screen.
+ * Not here: the devices (`devices.js`), the protocol's link (`client.js`), reading numbers (`quality.js`).
+ */
+
+import { closeDevices, DeviceError, openDevices } from "./devices.js";
+import { Refused } from "./client.js";
+
+const GATHERING_TIMEOUT_MS = 1_000;
+const CONNECTING_TIMEOUT_MS = 10_000;
+/** A `disconnected` connection often heals by itself; one that does not is replaced. */
+const DISCONNECTED_GRACE_MS = 3_000;
+/** Rounds in a row without a picture, before a person is asked; the waits between them are below. */
+const ROUNDS_MAX = 7;
+const BACKOFF_MS = [0, 500, 1_000, 2_000, 4_000, 8_000, 8_000];
+/** A connection that held so long was a good one: the next loss starts with a full number of rounds. */
+const STABLE_MS = 10_000;
+/** Refusals that another offer for the same attempt cannot mend: a new `rtc.room` or the call's end follows. */
+const FINAL_REFUSALS = new Set(["stale_attempt", "unknown_call", "not_yours", "unknown_party", "wrong_state"]);
+
+/** @typedef {{call_id: string, attempt: number}} Wanted */
+/** @typedef {"idle" | "opening" | "connected" | "reconnecting" | "failed"} Phase */
+
+export class Room {
+  /**
+   * @param {object} options
+   * @param {(type: string, data: Record<string, unknown>) => Promise<any>} options.ask  puts a question to the server
+   * @param {() => void} options.onChange  something that shows has changed: phase, fault, streams
+   */
+  constructor({ ask, onChange }) {
+    this.ask = ask;
+    this.onChange = onChange;
+    /** @type {RTCIceServer[]} */
+    this.iceServers = [];
+    /** @type {Wanted | null} */
+    this.wanted = null;
+    /** @type {Phase} */
+    this.phase = "idle";
+    this.fault = "";
+    /** @type {MediaStream | null} */
+    this.localStream = null;
+    /** @type {MediaStream | null} */
+    this.remoteStream = null;
+    this.isMuted = false;
+    this.isCameraOff = false;
+    /** @type {RTCPeerConnection | null} */
+    this.peer = null;
+    this.round = 0;
+    this.failures = 0;
+    this.connectedAt = 0;
+    this.timer = 0;
+    /** @type {Promise<void> | null} */
+    this.opening = null;
+    window.addEventListener("online", () => this.#networkChanged());
+  }
+
+  /**
+   * Open camera and microphone unless they are open; two callers at once share one question to the person.
+   * @returns {Promise<boolean>} false: `fault` says why
+   */
+  async prepare() {
+    if (this.localStream) return true;
+    this.opening ??= this.#openDevices().finally(() => (this.opening = null));
+    await this.opening;
+    return this.localStream !== null;
+  }
+
+  async #openDevices() {
+    this.fault = "";
+    try {
+      this.localStream = await openDevices();
+      this.#applySwitches();
+    } catch (error) {
+      this.fault = error instanceof DeviceError ? error.fault : "failed";
+    }
+    this.onChange();
+  }
+
+  /** Give camera and microphone back, and leave the room if there is one. */
+  release() {
+    this.want(null);
+    closeDevices(this.localStream);
+    this.localStream = null;
+    this.fault = "";
+    this.isMuted = this.isCameraOff = false;
+    this.onChange();
+  }
+
+  /** Be in this room and in no other. Saying the same again changes nothing. @param {Wanted | null} wanted */
+  want(wanted) {
+    const isSame = wanted?.call_id === this.wanted?.call_id && wanted?.attempt === this.wanted?.attempt;
+    if (isSame) return;
+    const isOtherCall = wanted?.call_id !== this.wanted?.call_id;
+    this.wanted = wanted;
+    this.failures = 0;
+    if (isOtherCall) this.#leave();
+    if (wanted) this.#start(this.peer ? "reconnecting" : "opening");
+  }
+
+  /** A person asks for another try after `failed`. */
+  retry() {
+    this.failures = 0;
+    if (this.wanted) this.#start("reconnecting");
+  }
+
+  /** @param {boolean} isMuted */
+  mute(isMuted) {
+    this.isMuted = isMuted;
+    this.#applySwitches();
+    this.onChange();
+  }
+
+  /** @param {boolean} isCameraOff */
+  darken(isCameraOff) {
+    this.isCameraOff = isCameraOff;
+    this.#applySwitches();
+    this.onChange();
+  }
+
+  #applySwitches() {
+    for (const track of this.localStream?.getAudioTracks() ?? []) track.enabled = !this.isMuted;
+    for (const track of this.localStream?.getVideoTracks() ?? []) track.enabled = !this.isCameraOff;
+  }
+
+  #leave() {
+    window.clearTimeout(this.timer);
+    this.round += 1;
+    this.peer?.close();
+    this.peer = null;
+    this.remoteStream = null;
+    this.#become("idle");
+  }
+
+  /** @param {Phase} phase */
+  #become(phase) {
+    this.phase = phase;
+    this.onChange();
+  }
+
+  /** Begin a new round now. @param {Phase} phase */
+  async #start(phase) {
+    window.clearTimeout(this.timer);
+    const round = ++this.round;
+    this.#become(phase);
+    if (!(await this.prepare()) || round !== this.round || !this.wanted || !this.localStream) return;
+    this.timer = window.setTimeout(() => this.#failed(round), CONNECTING_TIMEOUT_MS);
+    try {
+      await this.#negotiate(round, this.wanted, this.localStream);
+    } catch (error) {
+      if (error instanceof Refused && FINAL_REFUSALS.has(error.reason)) window.clearTimeout(this.timer);
+      else this.#failed(round);
+    }
+  }
+
+  /** @param {number} round @param {Wanted} wanted @param {MediaStream} localStream */
+  async #negotiate(round, wanted, localStream) {
+    const peer = this.#makePeer(round, localStream);
+    try {
+      await peer.setLocalDescription(await peer.createOffer());
+      await gathered(peer);
+      const answer = await this.ask("rtc.sdp_offer", { ...wanted, sdp: peer.localDescription?.sdp });
+      if (round !== this.round) return peer.close();
+      await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp_answer });
+      this.peer?.close();
+      this.peer = peer;
+    } catch (error) {
+      peer.close();
+      throw error;
+    }
+  }
+
+  /** @param {number} round @param {MediaStream} localStream @returns {RTCPeerConnection} */
+  #makePeer(round, localStream) {
+    const peer = new RTCPeerConnection({ iceServers: this.iceServers, bundlePolicy: "max-bundle" });
+    // Sound first, then picture: the order in which the worker expects the two sections.
+    for (const track of [...localStream.getAudioTracks(), ...localStream.getVideoTracks()]) {
+      peer.addTransceiver(track, { direction: "sendrecv", streams: [localStream] });
+    }
+    const remoteStream = new MediaStream();
+    peer.ontrack = ({ track }) => {
+      remoteStream.addTrack(track);
+      if (round === this.round) this.remoteStream = remoteStream;
+      this.onChange();
+    };
+    peer.onconnectionstatechange = () => this.#peerChanged(round, peer);
+    return peer;
+  }
+
+  /** @param {number} round @param {RTCPeerConnection} peer */
+  #peerChanged(round, peer) {
+    if (round !== this.round) return;
+    const state = peer.connectionState;
+    if (state === "connected") {
+      window.clearTimeout(this.timer);
+      this.connectedAt = performance.now();
+      this.#become("connected");
+    } else if (state === "disconnected") {
+      window.clearTimeout(this.timer);
+      this.timer = window.setTimeout(() => this.#failed(round), DISCONNECTED_GRACE_MS);
+    } else if (state === "failed") {
+      this.#failed(round);
+    }
+  }
+
+  /** This round came to nothing: the next one follows after its wait, unless there were too many. @param {number} round */
+  #failed(round) {
+    if (round !== this.round || !this.wanted) return;
+    window.clearTimeout(this.timer);
+    const wasStable = this.phase === "connected" && performance.now() - this.connectedAt > STABLE_MS;
+    this.failures = wasStable ? 0 : this.failures + 1;
+    this.round += 1;
+    if (this.failures >= ROUNDS_MAX) return this.#become("failed");
+    this.#become("reconnecting");
+    this.timer = window.setTimeout(() => this.#start("reconnecting"), BACKOFF_MS[this.failures]);
+  }
+
+  /** Another network has other addresses: do not wait until the old path is found dead. */
+  #networkChanged() {
+    if (!this.wanted || this.phase === "idle") return;
+    this.failures = 0;
+    this.#start("reconnecting");
+  }
+}
+
+/**
+ * Resolve when the local addresses are gathered, or after a second: the worker learns ours from our checks anyway.
+ * @param {RTCPeerConnection} peer
+ * @returns {Promise<void>}
+ */
+function gathered(peer) {
+  if (peer.iceGatheringState === "complete") return Promise.resolve();
+  return new Promise((resolve) => {
+    const timer = window.setTimeout(resolve, GATHERING_TIMEOUT_MS);
+    peer.onicegatheringstatechange = () => {
+      if (peer.iceGatheringState !== "complete") return;
+      window.clearTimeout(timer);
+      resolve();
+    };
+  });
+}
