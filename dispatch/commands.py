@@ -137,6 +137,13 @@ class ReportRoomFailed(_Command, tag=22):
     reason: str
 
 
+class ReportRoomClosed(_Command, tag=29):
+    """The worker closed the room (or never had it)."""
+
+    call_id: str
+    attempt: int
+
+
 class ReportPartyJoined(_Command, tag=23):
     """`party` (`customer` or `agent`) sends media into the room."""
 
@@ -210,6 +217,7 @@ Command = (
     | AssignRoom
     | ReportRoomOpened
     | ReportRoomFailed
+    | ReportRoomClosed
     | ReportPartyJoined
     | ReportPartyLeft
     | ReportRecordingStarted

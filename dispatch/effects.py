@@ -61,7 +61,6 @@ class RequestRoom(Struct, array_like=True, gc=False, tag="request_room"):
 
     call_id: str
     attempt: int
-    avoid_worker_id: str = ""
 
 
 class OpenRoom(Struct, array_like=True, gc=False, tag="open_room"):

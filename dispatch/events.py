@@ -17,30 +17,30 @@ class _Event(Struct, array_like=True, gc=False, frozen=True):
     """The engine's instant of the fact, ms since the Unix epoch."""
 
 
-class PlanApplied(_Event, tag=1):
+class PlanApplied(_Event, tag=1, frozen=True):
     plan: Plan
     digest: str
 
 
-class Connected(_Event, tag=2):
+class Connected(_Event, tag=2, frozen=True):
     recipient: str
     gateway_id: str
     connection_id: str
 
 
-class Disconnected(_Event, tag=3):
+class Disconnected(_Event, tag=3, frozen=True):
     recipient: str
     connection_id: str
     grace_until_ms: int
 
 
-class AgentActivityChanged(_Event, tag=5):
+class AgentActivityChanged(_Event, tag=5, frozen=True):
     agent_id: str
     activity: str
     reason: str = ""
 
 
-class CallQueued(_Event, tag=6):
+class CallQueued(_Event, tag=6, frozen=True):
     call_id: str
     customer_id: str
     queue_id: str
@@ -52,7 +52,7 @@ class CallQueued(_Event, tag=6):
     media: str = "room"
 
 
-class CallReserved(_Event, tag=7):
+class CallReserved(_Event, tag=7, frozen=True):
     """The call rings at the agent. `why` names the rule: strategy and key that chose this agent."""
 
     call_id: str
@@ -67,7 +67,7 @@ class CallReserved(_Event, tag=7):
     business_reference: str = ""
 
 
-class ReservationAccepted(_Event, tag=8):
+class ReservationAccepted(_Event, tag=8, frozen=True):
     call_id: str
     reservation_id: str
     agent_id: str
@@ -75,7 +75,7 @@ class ReservationAccepted(_Event, tag=8):
     room_attempt: int
 
 
-class ReservationClosed(_Event, tag=9):
+class ReservationClosed(_Event, tag=9, frozen=True):
     """The reservation ended without an answer that bridges: the call is back at its old place."""
 
     call_id: str
@@ -88,14 +88,14 @@ class ReservationClosed(_Event, tag=9):
     """Until when this agent is not asked again: for this call (declined) or at all (expired)."""
 
 
-class RoomAssigned(_Event, tag=20):
+class RoomAssigned(_Event, tag=20, frozen=True):
     call_id: str
     attempt: int
     worker_id: str
     worker_epoch: int
 
 
-class RoomOpened(_Event, tag=21):
+class RoomOpened(_Event, tag=21, frozen=True):
     """Parties may send their SDP offer for (call, attempt) now."""
 
     call_id: str
@@ -103,7 +103,7 @@ class RoomOpened(_Event, tag=21):
     worker_id: str
 
 
-class RoomLost(_Event, tag=22):
+class RoomLost(_Event, tag=22, frozen=True):
     """The room is gone; a new one is asked for under `attempt` + 1 unless the call ended."""
 
     call_id: str
@@ -112,32 +112,33 @@ class RoomLost(_Event, tag=22):
     reconnecting_until_ms: int = 0
 
 
-class PartyJoined(_Event, tag=23):
+class PartyJoined(_Event, tag=23, frozen=True):
     call_id: str
     attempt: int
     party: str
 
 
-class PartyLeft(_Event, tag=24):
+class PartyLeft(_Event, tag=24, frozen=True):
+    call_id: str
+    attempt: int
+    party: str
+    rejoin_until_ms: int = 0
+
+
+class RecordingStarted(_Event, tag=25, frozen=True):
     call_id: str
     attempt: int
     party: str
 
 
-class RecordingStarted(_Event, tag=25):
-    call_id: str
-    attempt: int
-    party: str
-
-
-class RecordingFailed(_Event, tag=26):
+class RecordingFailed(_Event, tag=26, frozen=True):
     call_id: str
     attempt: int
     party: str
     reason: str
 
 
-class RecordingSealed(_Event, tag=27):
+class RecordingSealed(_Event, tag=27, frozen=True):
     call_id: str
     attempt: int
     manifest_sha256: str
@@ -145,28 +146,37 @@ class RecordingSealed(_Event, tag=27):
     gaps: list[str] = field(default_factory=list)
 
 
-class RecordingMissing(_Event, tag=28):
+class RoomClosed(_Event, tag=29, frozen=True):
+    """The worker let go of the room; its recording is sealed apart."""
+
+    call_id: str
+    attempt: int
+
+
+class RecordingMissing(_Event, tag=28, frozen=True):
     """A required recording was not sealed in time: an alert, never silence."""
 
     call_id: str
     attempt: int
 
 
-class CallConnected(_Event, tag=10):
+class CallConnected(_Event, tag=10, frozen=True):
     call_id: str
     agent_id: str
     customer_id: str
 
 
-class CallRequeued(_Event, tag=11):
+class CallRequeued(_Event, tag=11, frozen=True):
     """Back to the old place: same queued-at time, same due key."""
 
     call_id: str
     agent_id: str
     reason: str
+    not_before_ms: int = 0
+    """Until when that agent is not asked again for this call."""
 
 
-class CallEnded(_Event, tag=12):
+class CallEnded(_Event, tag=12, frozen=True):
     call_id: str
     customer_id: str
     queue_id: str
@@ -179,27 +189,27 @@ class CallEnded(_Event, tag=12):
     forget_at_ms: int = 0
 
 
-class WrapUpExtended(_Event, tag=13):
+class WrapUpExtended(_Event, tag=13, frozen=True):
     call_id: str
     agent_id: str
     until_ms: int
 
 
-class WrapUpEnded(_Event, tag=14):
+class WrapUpEnded(_Event, tag=14, frozen=True):
     call_id: str
     agent_id: str
     how: str
     """`done` (by the agent), `time` or `signed_out`."""
 
 
-class CallForgotten(_Event, tag=15):
+class CallForgotten(_Event, tag=15, frozen=True):
     """The ended call left the engine's memory; the archive answers for it from now on."""
 
     call_id: str
     customer_id: str
 
 
-class CallMoved(_Event, tag=16):
+class CallMoved(_Event, tag=16, frozen=True):
     """The queue was retired; the call waits in another one at the same queued-at time."""
 
     call_id: str
@@ -208,7 +218,7 @@ class CallMoved(_Event, tag=16):
     due_at_ms: int
 
 
-class Answered(_Event, tag=30):
+class Answered(_Event, tag=30, frozen=True):
     """What (principal, id) was answered, remembered for repeats."""
 
     principal: str
@@ -216,9 +226,11 @@ class Answered(_Event, tag=30):
     reason: str = ""
     """Empty: accepted. Otherwise the refusal, see `dispatch.effects.Refusal`."""
     value: dict[str, Any] | None = None
+    fingerprint: int = 0
+    """CRC-32 of the command: tells a repeat from another command under the same id."""
 
 
-class Resumed(_Event, tag=31):
+class Resumed(_Event, tag=31, frozen=True):
     """Leases, graces and reservations moved by `outage_ms`; patience and queued-at did not."""
 
     outage_ms: int
@@ -242,6 +254,7 @@ Event = (
     | RecordingFailed
     | RecordingSealed
     | RecordingMissing
+    | RoomClosed
     | CallConnected
     | CallRequeued
     | CallEnded

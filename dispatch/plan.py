@@ -57,8 +57,6 @@ class QueuePlan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     """Calls that may wait; one more is refused as `queue_full`."""
     recording: Recording = "required"
     media: Media = "room"
-    retire_to: Id | None = None
-    """Where the waiting calls go if a later plan no longer has this queue."""
 
 
 class AgentPlan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -77,6 +75,8 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     division_id: Id
     queues: list[QueuePlan] = field(default_factory=list)
     agents: list[AgentPlan] = field(default_factory=list)
+    retired: dict[Id, Id] = field(default_factory=dict)
+    """Queue that is no longer offered -> queue of this plan that takes its waiting calls, at their old queued-at time."""
     reconnect_grace_ms: DurationMs = 30_000
     """How long a call waits for a party whose connection dropped."""
     reservation_grace_ms: DurationMs = 5_000
@@ -93,11 +93,17 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
         yield from _twice("queues", [queue.id for queue in self.queues])
         yield from _twice("agents", [agent.id for agent in self.agents])
         known = {queue.id for queue in self.queues}
+        for retired, target in self.retired.items():
+            if retired in known:
+                yield f"retired.{retired}", "is still among the queues; remove it from one of the two"
+            if target not in known:
+                yield f"retired.{retired}", f"{target!r} is not a queue of this division"
         for index, queue in enumerate(self.queues):
-            if queue.retire_to is not None and (queue.retire_to not in known or queue.retire_to == queue.id):
-                yield f"queues[{index}].retire_to", f"{queue.retire_to!r} is not another queue of this division"
             if queue.wrap_up_ms > queue.wrap_up_ms_max:
-                yield f"queues[{index}].wrap_up_ms", f"{queue.wrap_up_ms} is more than wrap_up_ms_max {queue.wrap_up_ms_max}"
+                yield (
+                    f"queues[{index}].wrap_up_ms",
+                    f"{queue.wrap_up_ms} is more than wrap_up_ms_max {queue.wrap_up_ms_max}",
+                )
 
 
 def _twice(key: str, ids: list[str]) -> Iterator[tuple[str, str]]:

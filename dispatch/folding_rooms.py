@@ -1,0 +1,155 @@
+"""The arms of `apply` that concern rooms and recordings, and what they share with `dispatch/folding.py`.
+
+A call has at most one room that counts and any number that are closing; each attempt that a worker was assigned to owes a
+recording until it is sealed or reported missing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from dispatch import events as ev
+from dispatch import lifecycle as lc
+from dispatch import timers as tm
+from dispatch.lifecycle import ImpossibleEvent, call_after
+from dispatch.model import Call, Room
+from dispatch.state import State
+
+
+def call_of(state: State, event: Any) -> Call:
+    call = state.calls.get(event.call_id)
+    if call is None:
+        raise ImpossibleEvent(f"no such call: {event!r}")
+    return call
+
+
+def move(state: State, call: Call, event: ev.Event) -> None:
+    """Take the call to the state that its table gives, and count it there."""
+    after = call_after(call.state, event)
+    counts = state.queues[call.queue_id].counts
+    counts[call.state] -= 1
+    counts[after] += 1
+    call.state = after
+
+
+def ask_room(call: Call, attempt: int) -> None:
+    call.room_attempt = attempt
+    call.rooms.append(Room(attempt))
+    call.joined = []
+    call.recording_parties = []
+
+
+def leave_room(call: Call) -> None:
+    room = call.room()
+    if room is None:
+        return
+    if room.state == lc.REQUESTED:
+        call.rooms.remove(room)
+    else:
+        room.state = lc.CLOSING
+
+
+def _room(call: Call, event: Any) -> Room:
+    for room in call.rooms:
+        if room.attempt == event.attempt:
+            return room
+    raise ImpossibleEvent(f"no such room: {event!r}")
+
+
+def _room_assigned(state: State, event: ev.RoomAssigned) -> None:
+    call = call_of(state, event)
+    room = _room(call, event)
+    room.state = lc.ROOM[room.state][ev.RoomAssigned]
+    room.worker_id, room.worker_epoch = event.worker_id, event.worker_epoch
+    if call.recording != "off":
+        call.unsealed.append(event.attempt)
+
+
+def _room_opened(state: State, event: ev.RoomOpened) -> None:
+    call = call_of(state, event)
+    room = _room(call, event)
+    room.state = lc.ROOM[room.state][ev.RoomOpened]
+    state.tell_parties(call, event)
+
+
+def _room_lost(state: State, event: ev.RoomLost) -> None:
+    call = call_of(state, event)
+    move(state, call, event)
+    call.rooms.remove(_room(call, event))
+    state.tell_parties(call, event)
+    ask_room(call, event.attempt + 1)
+    if call.state == lc.CONNECTED:
+        call.media_until_ms = event.reconnecting_until_ms
+        state.timers.arm(event.reconnecting_until_ms, tm.MEDIA, call.id)
+
+
+def _room_closed(state: State, event: ev.RoomClosed) -> None:
+    call = call_of(state, event)
+    call.rooms.remove(_room(call, event))
+
+
+def _party_joined(state: State, event: ev.PartyJoined) -> None:
+    call = call_of(state, event)
+    if event.party not in call.joined:
+        call.joined.append(event.party)
+    _settle_media(call)
+    state.tell_parties(call, event)
+
+
+def _party_left(state: State, event: ev.PartyLeft) -> None:
+    call = call_of(state, event)
+    call.joined.remove(event.party)
+    if call.state == lc.CONNECTED:
+        call.media_until_ms = event.rejoin_until_ms
+        state.timers.arm(event.rejoin_until_ms, tm.MEDIA, call.id)
+    state.tell_parties(call, event)
+
+
+def _recording_started(state: State, event: ev.RecordingStarted) -> None:
+    call = call_of(state, event)
+    if event.party not in call.recording_parties:
+        call.recording_parties.append(event.party)
+    _settle_media(call)
+    state.tell_parties(call, event)
+
+
+def _recording_failed(state: State, event: ev.RecordingFailed) -> None:
+    call = call_of(state, event)
+    if event.party in call.recording_parties:
+        call.recording_parties.remove(event.party)
+    state.tell_parties(call, event)
+
+
+def is_media_standing(call: Call) -> bool:
+    """Say whether both parties send and, where demanded, both logs have confirmed bytes (SAFETY.md 16)."""
+    return len(call.joined) == 2 and (call.recording != "required" or len(call.recording_parties) == 2)
+
+
+def _settle_media(call: Call) -> None:
+    if call.state == lc.CONNECTED and is_media_standing(call):
+        call.media_until_ms = 0
+
+
+def _recording_sealed(state: State, event: ev.RecordingSealed) -> None:
+    call = call_of(state, event)
+    call.unsealed.remove(event.attempt)
+    state.tell_parties(call, event)
+
+
+def _recording_missing(state: State, event: ev.RecordingMissing) -> None:
+    call = call_of(state, event)
+    call.unsealed.remove(event.attempt)
+    state.tell_parties(call, event)
+
+
+ROOM_ARMS: dict[type[Any], Callable[[State, Any], None]] = {
+    ev.RoomAssigned: _room_assigned,
+    ev.RoomOpened: _room_opened,
+    ev.RoomLost: _room_lost,
+    ev.RoomClosed: _room_closed,
+    ev.PartyJoined: _party_joined,
+    ev.PartyLeft: _party_left,
+    ev.RecordingStarted: _recording_started,
+    ev.RecordingFailed: _recording_failed,
+    ev.RecordingSealed: _recording_sealed,
+    ev.RecordingMissing: _recording_missing,
+}

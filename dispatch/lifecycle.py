@@ -1,0 +1,122 @@
+"""The only state tables: call, reservation, an agent's activity, an agent's engagement, a room.
+
+Read a table as: in this state, this fact may happen, and then the state is that. What is not in the table cannot happen:
+`apply` raises `ImpossibleEvent`, which stops the division rather than guess (SAFETY.md 4). Commands that come late are no
+exceptions: the engine looks here first and refuses them by name, so a late accept is an ordinary entry
+in the life of a call.
+
+    call         waiting -> reserved -> connecting -> connected -> ended
+                    ^----------'------------'------------'   (back to the old place)
+    reservation  pending -> accepted | declined | expired | agent_lost | agent_left | rescinded
+    engagement   (none) -> reserved -> in_call -> wrap_up -> (none)
+    activity     offline <-> ready <-> not_ready <-> offline
+    room         (none) -> requested -> assigned -> open -> closing -> (none)
+"""
+
+from typing import Final
+
+from dispatch import events as ev
+
+WAITING: Final = "waiting"
+RESERVED: Final = "reserved"
+CONNECTING: Final = "connecting"
+CONNECTED: Final = "connected"
+ENDED: Final = "ended"
+CALL_STATES: Final = (WAITING, RESERVED, CONNECTING, CONNECTED, ENDED)
+LIVE_STATES: Final = CALL_STATES[:-1]
+
+OFFLINE: Final = "offline"
+READY: Final = "ready"
+NOT_READY: Final = "not_ready"
+ACTIVITIES: Final = (OFFLINE, READY, NOT_READY)
+
+IDLE: Final = "idle"
+IN_CALL: Final = "in_call"
+WRAP_UP: Final = "wrap_up"
+
+REQUESTED: Final = "requested"
+ASSIGNED: Final = "assigned"
+OPEN: Final = "open"
+CLOSING: Final = "closing"
+
+PENDING: Final = "pending"
+ACCEPTED: Final = "accepted"
+RESERVATION_OUTCOMES: Final = ("declined", "expired", "agent_lost", "agent_left", "rescinded")
+
+
+class ImpossibleEvent(Exception):
+    """An event met a state in which it cannot happen: the journal or the engine is wrong, and guessing would lose a call."""
+
+
+CALL: Final[dict[str, dict[type[ev.Event], str]]] = {
+    WAITING: {
+        ev.CallReserved: RESERVED,
+        ev.CallMoved: WAITING,
+        ev.CallEnded: ENDED,
+    },
+    RESERVED: {
+        ev.ReservationAccepted: CONNECTING,
+        ev.ReservationClosed: WAITING,
+    },
+    CONNECTING: {
+        ev.CallConnected: CONNECTED,
+        ev.CallRequeued: WAITING,
+        ev.CallEnded: ENDED,
+        ev.RoomLost: CONNECTING,
+    },
+    CONNECTED: {
+        ev.CallRequeued: WAITING,
+        ev.CallEnded: ENDED,
+        ev.RoomLost: CONNECTED,
+    },
+    ENDED: {
+        ev.CallForgotten: ENDED,
+    },
+}
+"""A hang-up while it rings first closes the reservation (rescinded), in the same step, then ends the waiting call."""
+
+RESERVATION: Final[dict[str, dict[type[ev.Event], tuple[str, ...]]]] = {
+    PENDING: {ev.ReservationAccepted: (ACCEPTED,), ev.ReservationClosed: RESERVATION_OUTCOMES},
+    ACCEPTED: {},
+    **{outcome: {} for outcome in RESERVATION_OUTCOMES},
+}
+"""One terminal state a reservation; a call holds at most one pending one, so it is kept inside the call."""
+
+ENGAGEMENT: Final[dict[str, dict[type[ev.Event], str]]] = {
+    IDLE: {ev.CallReserved: RESERVED},
+    RESERVED: {ev.ReservationAccepted: IN_CALL, ev.ReservationClosed: IDLE},
+    IN_CALL: {ev.CallEnded: WRAP_UP, ev.CallRequeued: IDLE},
+    WRAP_UP: {ev.WrapUpExtended: WRAP_UP, ev.WrapUpEnded: IDLE},
+}
+"""What one call does to its agent. `CallEnded` with wrap_up `none` leads straight back to idle."""
+
+ACTIVITY: Final[dict[str, tuple[str, ...]]] = {
+    OFFLINE: (READY, NOT_READY, OFFLINE),
+    READY: (READY, NOT_READY, OFFLINE),
+    NOT_READY: (READY, NOT_READY, OFFLINE),
+}
+"""Every change is allowed at any time; a call in progress is finished first, whatever the activity becomes."""
+
+ROOM: Final[dict[str, dict[type[ev.Event], str]]] = {
+    REQUESTED: {ev.RoomAssigned: ASSIGNED},
+    ASSIGNED: {ev.RoomOpened: OPEN},
+    OPEN: {},
+    CLOSING: {},
+}
+"""Leaving a call makes its room `closing`; `RoomLost` removes the one that counts, `RoomClosed` a closing one."""
+
+
+def call_after(state: str, event: ev.Event) -> str:
+    """Return the call's next state; raise `ImpossibleEvent` where the table has none."""
+    after = CALL[state].get(type(event))
+    if after is None:
+        raise ImpossibleEvent(f"{type(event).__name__} cannot happen to a call that is {state}: {event!r}")
+    return after
+
+
+def engagement_after(state: str, event: ev.Event) -> str:
+    """Return the engagement's next state; raise `ImpossibleEvent` where the table has none."""
+    after = ENGAGEMENT[state].get(type(event))
+    if after is None:
+        raise ImpossibleEvent(f"{type(event).__name__} cannot happen to an agent who is {state} with it: {event!r}")
+    return after

@@ -1,0 +1,33 @@
+"""The decision to take a new plan: never at the cost of a waiting call, a clock, a counter or a place."""
+
+from dispatch import commands as cm
+from dispatch import events as ev
+from dispatch import lifecycle as lc
+from dispatch.effects import Reply
+from dispatch.matching import Decider
+
+
+def apply_plan(engine: Decider, command: cm.ApplyPlan) -> Reply:
+    """Journal the plan; calls that wait in a queue it retires move on, at their old queued-at time."""
+    state = engine.state
+    role = command.principal.partition(":")[0]
+    if role not in ("operator", "system"):
+        return Reply("not_yours")
+    problems = [f"{key}: {what}" for key, what in command.plan.problems()]
+    if command.plan.division_id != state.division_id:
+        problems.append(f"division_id: {command.plan.division_id!r} is not this division, {state.division_id!r}")
+    if problems:
+        return Reply("bad_value", {"problems": problems})
+    kept = {queue.id for queue in command.plan.queues}
+    waiting = [call for call in state.calls.values() if call.state == lc.WAITING and call.queue_id not in kept]
+    stranded = sorted({call.queue_id for call in waiting if call.queue_id not in command.plan.retired})
+    if stranded:
+        return Reply("calls_would_be_stranded", {"queues": stranded, "say_where": "retired.<queue> = <other queue>"})
+    if command.digest == state.plan_digest:
+        return Reply("", {"is_changed": False})
+    engine.emit(ev.PlanApplied(engine.now_ms, command.plan, command.digest))
+    for call in waiting:
+        queue_id = command.plan.retired[call.queue_id]
+        due_at_ms = call.queued_at_ms + state.queues[queue_id].plan.target_ms
+        engine.emit(ev.CallMoved(engine.now_ms, call.id, call.queue_id, queue_id, due_at_ms))
+    return Reply("", {"is_changed": True})

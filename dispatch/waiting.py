@@ -1,0 +1,83 @@
+"""A waiting line: calls in the order of their keys, with positions.
+
+A sorted list cut into buckets of at most 2 * `BUCKET` keys. Insert and remove cost O(log n) comparisons and one short
+move; a position adds up the bucket lengths before it, 100 integers for 50,000 waiting calls. Plain Python has nothing
+faster below a million entries, and a heap knows no positions.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+
+Key = tuple[int, int, str]
+"""(due_at_ms, order, call id)."""
+
+BUCKET = 512
+
+
+class WaitingLine:
+    """Calls of one queue that may be given to an agent now, most due first."""
+
+    __slots__ = ("_buckets", "_count", "_lasts")
+
+    def __init__(self) -> None:
+        self._buckets: list[list[Key]] = []
+        self._lasts: list[Key] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Key]:
+        for bucket in self._buckets:
+            yield from bucket
+
+    def __repr__(self) -> str:
+        return f"<WaitingLine {self._count} calls>"
+
+    def head(self) -> Key | None:
+        """Return the most due key, or None when nobody waits."""
+        return self._buckets[0][0] if self._count else None
+
+    def add(self, key: Key) -> None:
+        """Take a call in at its place. The caller makes sure that it is not in the line."""
+        self._count += 1
+        if not self._buckets:
+            self._buckets.append([key])
+            self._lasts.append(key)
+            return
+        at = bisect_left(self._lasts, key)
+        if at == len(self._lasts):
+            at -= 1
+        bucket = self._buckets[at]
+        insort(bucket, key)
+        self._lasts[at] = bucket[-1]
+        if len(bucket) > 2 * BUCKET:
+            self._buckets.insert(at + 1, bucket[BUCKET:])
+            del bucket[BUCKET:]
+            self._lasts[at : at + 1] = [bucket[-1], self._buckets[at + 1][-1]]
+
+    def remove(self, key: Key) -> None:
+        """Let a call go. Raises KeyError when it is not in the line: state would be wrong."""
+        at, index = self._find(key)
+        bucket = self._buckets[at]
+        del bucket[index]
+        self._count -= 1
+        if bucket:
+            self._lasts[at] = bucket[-1]
+        else:
+            del self._buckets[at]
+            del self._lasts[at]
+
+    def position(self, key: Key) -> int:
+        """Return 1 for the most due call, and so on. O(log n + n / BUCKET). Raises KeyError when it is not in the line."""
+        at, index = self._find(key)
+        return sum(map(len, self._buckets[:at])) + index + 1
+
+    def _find(self, key: Key) -> tuple[int, int]:
+        at = bisect_left(self._lasts, key)
+        if at < len(self._lasts):
+            bucket = self._buckets[at]
+            index = bisect_left(bucket, key)
+            if index < len(bucket) and bucket[index] == key:
+                return at, index
+        raise KeyError(key)
