@@ -1,0 +1,49 @@
+"""The directory: which shard actor owns a division now.
+
+Rules: an entry carries the epoch its owner took from the journal; an older epoch never overwrites a newer one, so a
+frozen predecessor cannot take callers back (SAFETY.md 13). The directory only finds; what protects is the journal's
+fence.
+
+Not here: epochs themselves (`journal`), who starts shards (`supervisor`).
+"""
+
+from msgspec import Struct
+
+from actors.store_client import Script, StoreClient
+
+
+class Owner(Struct, frozen=True):
+    epoch: int
+    actor_name: str
+
+
+_WRITE_OWNER = Script("""
+local owner = redis.call('HMGET', KEYS[1], 'epoch', 'actor_name')
+local epoch = tonumber(owner[1] or '0')
+if tonumber(ARGV[1]) < epoch then return 0 end
+if tonumber(ARGV[1]) == epoch then return owner[2] == ARGV[2] and 1 or 0 end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'actor_name', ARGV[2])
+return 1
+""")
+
+
+class Directory:
+    """Owners by division, in the store. Every method may raise StoreUnavailable."""
+
+    def __init__(self, client: StoreClient) -> None:
+        self._client = client
+
+    async def read_owner(self, division_id: str) -> Owner | None:
+        """Return who owned the division last; it may be gone by now."""
+        [fields] = await self._client.run([("HMGET", _key(division_id), "epoch", "actor_name")])
+        epoch, actor_name = fields
+        return None if epoch is None else Owner(int(epoch), actor_name.decode())
+
+    async def write_owner(self, division_id: str, epoch: int, actor_name: str) -> bool:
+        """Enter the owner. False: a newer epoch stands there, or this one under another name; the caller stops."""
+        [is_written] = await self._client.run_script(_WRITE_OWNER, [([_key(division_id)], [epoch, actor_name])])
+        return bool(is_written)
+
+
+def _key(division_id: str) -> str:
+    return f"tellerhall:{{{division_id}}}:owner"

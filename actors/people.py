@@ -1,0 +1,55 @@
+"""Personal records: what is known of a person, apart from the journal and erasable (SAFETY.md 7).
+
+Rules: journal and logs hold a `reference` only, an opaque id; what it stands for is here and nowhere else. Every
+record ends by itself after `keep_s`. Nothing of a record is ever logged.
+
+Erased means: no reader finds it from that instant on. The bytes leave the disk when the store next rewrites its
+append-only file.
+
+Not here: masking for those who may not see a name (`gateway/people`).
+"""
+
+from actors.store_client import StoreClient, StoreCommand
+
+KEEP_S = 30 * 86_400
+"""A month: call-backs and complaints about a call come within weeks; a bank sets its own value."""
+FIELDS_MAX = 16
+TEXT_MAX = 400
+"""Characters of a reference, a field's name or its text."""
+
+
+class People:
+    """Personal records in the store. Every method may raise StoreUnavailable."""
+
+    def __init__(self, client: StoreClient, *, keep_s: int = KEEP_S) -> None:
+        self._client = client
+        self._keep_s = keep_s
+
+    async def put(self, reference: str, fields: dict[str, str]) -> None:
+        """Set these fields, leave others as they are, and begin the time to keep anew. Raises ValueError past a bound."""
+        key = _key(reference)
+        if len(fields) > FIELDS_MAX:
+            raise ValueError(f"a personal record takes {FIELDS_MAX} fields at once, not {len(fields)}")
+        if any(len(text) > TEXT_MAX for pair in fields.items() for text in pair):
+            raise ValueError(f"a field of a personal record has at most {TEXT_MAX} characters")
+        if not fields:
+            return
+        values = [text for pair in fields.items() for text in pair]
+        commands: list[StoreCommand] = [("HSET", key, *values), ("EXPIRE", key, self._keep_s)]
+        await self._client.run(commands, is_atomic=True)
+
+    async def get(self, reference: str) -> dict[str, str]:
+        """Return the record; empty when there is none."""
+        [fields] = await self._client.run([("HGETALL", _key(reference))])
+        return {name.decode(): text.decode() for name, text in fields.items()}
+
+    async def erase(self, reference: str) -> bool:
+        """Forget the person; say whether there was something to forget."""
+        [count] = await self._client.run([("DEL", _key(reference))])
+        return bool(count)
+
+
+def _key(reference: str) -> str:
+    if not 0 < len(reference) <= TEXT_MAX:
+        raise ValueError(f"a reference has 1 to {TEXT_MAX} characters")
+    return f"tellerhall:person:{reference}"
