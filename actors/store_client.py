@@ -147,7 +147,7 @@ class StoreClient:
 
 def _unavailable(error: Exception) -> StoreUnavailable:
     text = str(error)
-    if isinstance(error.__cause__, exceptions.RedisError):
+    if isinstance(error, exceptions.ConnectionError) and isinstance(error.__cause__, exceptions.RedisError):
         error = error.__cause__  # What happens while connecting, a wrong password say, arrives as a ConnectionError.
     for kind, reason in _REASON_BY_ERROR:
         if isinstance(error, kind):
