@@ -77,10 +77,19 @@ export class Room {
     this.fault = "";
     try {
       this.localStream = await openDevices();
+      for (const track of this.localStream.getTracks()) track.onended = () => this.#deviceGone();
       this.#applySwitches();
     } catch (error) {
       this.fault = error instanceof DeviceError ? error.fault : "failed";
     }
+    this.onChange();
+  }
+
+  /** Unplugged, or taken back by the person: what was open is worth nothing now. */
+  #deviceGone() {
+    closeDevices(this.localStream);
+    this.localStream = null;
+    this.fault = "missing";
     this.onChange();
   }
 
@@ -105,10 +114,11 @@ export class Room {
     if (wanted) this.#start(this.peer ? "reconnecting" : "opening");
   }
 
-  /** A person asks for another try after `failed`. */
+  /** A person asks for another try, after `failed` or after a fault of the devices. */
   retry() {
     this.failures = 0;
     if (this.wanted) this.#start("reconnecting");
+    else this.prepare();
   }
 
   /** @param {boolean} isMuted */
@@ -185,22 +195,19 @@ export class Room {
       peer.addTransceiver(track, { direction: "sendrecv", streams: [localStream] });
     }
     const remoteStream = new MediaStream();
-    peer.ontrack = ({ track }) => {
-      remoteStream.addTrack(track);
-      if (round === this.round) this.remoteStream = remoteStream;
-      this.onChange();
-    };
-    peer.onconnectionstatechange = () => this.#peerChanged(round, peer);
+    peer.ontrack = ({ track }) => remoteStream.addTrack(track);
+    peer.onconnectionstatechange = () => this.#peerChanged(round, peer, remoteStream);
     return peer;
   }
 
-  /** @param {number} round @param {RTCPeerConnection} peer */
-  #peerChanged(round, peer) {
+  /** @param {number} round @param {RTCPeerConnection} peer @param {MediaStream} remoteStream */
+  #peerChanged(round, peer, remoteStream) {
     if (round !== this.round) return;
     const state = peer.connectionState;
     if (state === "connected") {
       window.clearTimeout(this.timer);
       this.connectedAt = performance.now();
+      this.remoteStream = remoteStream;
       this.#become("connected");
     } else if (state === "disconnected") {
       window.clearTimeout(this.timer);
