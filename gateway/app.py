@@ -1,0 +1,186 @@
+"""One gateway process: the listening socket, the routes, start and stop.
+
+Rules: a gateway holds connections and no truth; it may be killed at any moment, and its clients resume elsewhere. Several
+processes may share one port. Stopping is bounded: no new connections, `session.goaway` to all, then 1001, then reset.
+
+Theory: the options of the listening socket are inherited by every connection, so slow clients are bounded in the kernel from
+their first byte (`gateway/limits.py` has the measured reasons). Run the loop on uvloop: it is what the figures
+were measured on.
+
+Not here: settings from files and the environment (`gateway/cli.py`), starting several processes (`actors/supervisor.py`).
+"""
+
+import asyncio
+import gc
+import resource
+import socket
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from actors.hall import Hall
+from gateway import messages as wire
+from gateway.entrance import Entrance
+from gateway.health import Health
+from gateway.identity import is_loopback, open_verifier
+from gateway.limits import (
+    BACKLOG,
+    BODY_BYTES_MAX,
+    CLOSE_GRACE_MS,
+    SOCKET_SEND_BYTES,
+    TCP_USER_TIMEOUT_MS,
+)
+from gateway.problems import add_security_headers, problem_middleware
+from gateway.rest import Rest
+from gateway.roster import Roster
+from gateway.rounds import Rounds
+from gateway.settings import Settings
+from gateway.speaker import Services
+from gateway.tls import server_context
+
+PAGES_FOLDER = Path(__file__).parent / "pages"
+PAGE_BY_PATH = {"/": "index.html", "/customer": "customer.html", "/agent": "agent.html"}
+KEEPALIVE_S = 75
+STOP_POLL_MS = 50
+
+log = structlog.get_logger("gateway")
+
+
+class Gateway:
+    """A gateway in this process and event loop. Raises ValueError when `settings` would be unsafe."""
+
+    def __init__(self, hall: Hall, settings: Settings) -> None:
+        self.port = 0
+        """Of the listening socket, once started."""
+        self.metrics_port = 0
+        """Of the metrics' own socket; 0 when `/metrics` stands on the main one or nowhere."""
+        self._settings = settings
+        self._services = Services(hall, settings)
+        self._roster = Roster()
+        verifier = open_verifier(settings)
+        self._entrance = Entrance(self._services, verifier, self._roster)
+        self._rest = Rest(self._services, verifier)
+        self._health = Health(self._services)
+        self._rounds = Rounds(self._roster, self._services)
+        self._runners: list[web.AppRunner] = []
+
+    async def start(self) -> None:
+        """Listen; raises OSError when the address cannot be had."""
+        settings = self._settings
+        self.port = await self._listen(self._application(), settings.host, settings.port, is_public=True)
+        if settings.metrics_port is not None:
+            self.metrics_port = await self._listen(
+                self._metrics_application(), settings.metrics_host, settings.metrics_port, is_public=False
+            )
+        self._rounds.start()
+        log.info("listening", gateway_id=settings.gateway_id, host=settings.host, port=self.port)
+
+    async def stop(self) -> None:
+        """Send clients elsewhere and end; takes at most `stop_ms` and the close grace. Harmless when repeated."""
+        self._entrance.is_closing = self._health.is_closing = True
+        for runner in self._runners:
+            for site in list(runner.sites):
+                await site.stop()
+        for session in self._roster:
+            session.connection.say(wire.SessionGoaway("resume", self._settings.stop_ms))
+        await self._wait_until_empty(self._settings.stop_ms)
+        for session in self._roster:
+            session.connection.close(1001)
+        await self._wait_until_empty(CLOSE_GRACE_MS)
+        await self._rounds.stop()
+        for session in self._roster:
+            session.connection.abort()
+        await self._wait_until_empty(CLOSE_GRACE_MS)
+        for runner in self._runners:
+            await runner.cleanup()
+        self._runners.clear()
+        log.info("stopped", gateway_id=self._settings.gateway_id)
+
+    async def _wait_until_empty(self, within_ms: int) -> None:
+        for _ in range(within_ms // STOP_POLL_MS):
+            if not len(self._roster):
+                return
+            await asyncio.sleep(STOP_POLL_MS / 1000)
+
+    async def _listen(self, application: web.Application, host: str, port: int, is_public: bool) -> int:
+        runner = web.AppRunner(
+            application, access_log=None, handle_signals=False, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=1.0
+        )
+        await runner.setup()
+        self._runners.append(runner)
+        listener = listening_socket(host, port, is_shared=is_public and self._settings.is_port_shared)
+        settings = self._settings
+        context = None
+        if is_public and settings.certificate_path is not None and settings.key_path is not None:
+            context = server_context(settings.certificate_path, settings.key_path)
+        await web.SockSite(runner, listener, ssl_context=context, backlog=BACKLOG).start()
+        bound_port: int = listener.getsockname()[1]
+        return bound_port
+
+    def _application(self) -> web.Application:
+        application = self._new_application()
+        router = application.router
+        router.add_get("/v1/ws", self._entrance.open_session)
+        application.add_routes(self._rest.routes())
+        router.add_get("/healthz", self._health.healthz)
+        router.add_get("/readyz", self._health.readyz)
+        if self._settings.metrics_port is None and is_loopback(self._settings.host):
+            router.add_get("/metrics", self._health.metrics)
+        for path in PAGE_BY_PATH:
+            router.add_get(path, _page)
+        router.add_static("/pages", PAGES_FOLDER, follow_symlinks=False)
+        return application
+
+    def _metrics_application(self) -> web.Application:
+        application = self._new_application()
+        application.router.add_get("/metrics", self._health.metrics)
+        application.router.add_get("/healthz", self._health.healthz)
+        return application
+
+    def _new_application(self) -> web.Application:
+        application = web.Application(
+            middlewares=[problem_middleware(self._services.metrics)], client_max_size=BODY_BYTES_MAX
+        )
+        application.on_response_prepare.append(add_security_headers)
+        return application
+
+    def __repr__(self) -> str:
+        return f"<Gateway {self._settings.gateway_id} port={self.port} {self._roster!r}>"
+
+
+async def _page(request: web.Request) -> web.StreamResponse:
+    # The ETag of the file decides; a page that is kept longer would speak an older protocol to a newer server.
+    return web.FileResponse(PAGES_FOLDER / PAGE_BY_PATH[request.path], headers={"Cache-Control": "no-cache"})
+
+
+def listening_socket(host: str, port: int, is_shared: bool = False) -> socket.socket:
+    """Return a bound socket whose options every accepted connection inherits."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_SEND_BYTES)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.setblocking(False)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def tune_process() -> None:
+    """Prepare a process that is a gateway and nothing else: called once by whoever starts it, not by `Gateway`.
+
+    Collections become rare, which took the lag of accepting from 161 to 22 ms at 10,000 connections (measured), and the
+    limit of open files becomes the hard one.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 1_000)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

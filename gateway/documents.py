@@ -1,0 +1,86 @@
+"""Views as REST documents: plain dictionaries, by role.
+
+Rules: a customer learns nothing of the hall's staff beyond the name of the agent who serves them. Recordings are found by the
+call's id alone; no path of a client reaches the file system.
+
+Not here: the same views as WebSocket messages (`gateway/translation.py`).
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from msgspec import structs
+
+from dispatch import events, views
+
+CALL_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}")
+MANIFEST_FILE = "manifest.json"
+MANIFEST_BYTES_MAX = 1_048_576
+_WORD = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+def call_document(view: views.CallView, role: str) -> dict[str, Any]:
+    """Return the call now. Staff see who, a customer only the agent's name once there is one."""
+    document: dict[str, Any] = {
+        "call_id": view.call_id,
+        "state": view.state,
+        "queue_id": view.queue_id,
+        "queued_at_ms": view.queued_at_ms,
+        "business_reference": view.business_reference,
+        "position": view.position or None,
+        "media": view.media,
+        "recording": view.recording,
+        "is_recording": bool(view.recording_parties),
+        "room": {"attempt": view.room.attempt, "is_open": view.room.is_open} if view.room is not None else None,
+        "connected_at_ms": view.connected_at_ms or None,
+        "ended_at_ms": view.ended_at_ms or None,
+        "end_reason": view.end_reason,
+    }
+    if role == "customer":
+        document["agent_name"] = view.agent_name if view.state in ("connecting", "connected", "ended") else ""
+    else:
+        document["agent_id"] = view.agent_id
+        document["agent_name"] = view.agent_name
+    if role in ("supervisor", "operator"):
+        document["customer_id"] = view.customer_id
+        document["attempt"] = view.attempt
+    return document
+
+
+def queue_document(view: views.QueueView, role: str) -> dict[str, Any]:
+    document: dict[str, Any] = {"queue_id": view.queue_id, "name": view.name, "waiting_count": view.waiting_count}
+    if role != "customer":
+        document["longest_wait_ms"] = view.longest_wait_ms
+        document["agents"] = view.agents
+        document["live_calls"] = view.live_calls
+        document["estimate_ms"] = view.estimate_ms
+    return document
+
+
+def agent_document(view: views.AgentView) -> dict[str, Any]:
+    document = structs.asdict(view)
+    document["wrap_ups"] = [structs.asdict(one) for one in view.wrap_ups]
+    return document
+
+
+def event_document(event: events.Event) -> dict[str, Any]:
+    """Return the event with its name as `type`: `CallQueued` is `call_queued`."""
+    return {"type": _WORD.sub("_", type(event).__name__).lower(), **structs.asdict(event)}
+
+
+def read_manifest(folder: Path, call_id: str, division_id: str) -> Any | None:
+    """Return the manifest of a call's recording if it is of `division_id`; None when there is none. Reads a file."""
+    if not CALL_ID_PATTERN.fullmatch(call_id):
+        return None
+    path = (folder / call_id / MANIFEST_FILE).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        return None
+    try:
+        with path.open("rb") as file:
+            manifest = json.loads(file.read(MANIFEST_BYTES_MAX))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    labels = manifest.get("labels", {})
+    return manifest if labels.get("division", division_id) == division_id else None

@@ -1,0 +1,122 @@
+"""Errors of HTTP as problem documents (RFC 9457), and the headers that every answer carries.
+
+Rules: one middleware maps every exception, once; a bug becomes `internal` with a line in the log and no stack trace outside.
+Security headers are added to all answers, the pages included: scripts only from here, no frames, camera and microphone for
+this origin alone.
+
+Not here: which reason has which status (`gateway/refusals.py`).
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from gateway.metrics import Metrics
+from gateway.refusals import EXPECTED, Refused, refused_by
+
+PROBLEM = "application/problem+json"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",
+        "font-src 'self'",
+        "media-src 'self' blob: mediastream:",
+        "connect-src 'self'",
+        "manifest-src 'self'",
+        "worker-src 'self'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Permissions-Policy": "camera=(self), microphone=(self), geolocation=(), payment=(), usb=()",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+REASON_BY_STATUS = {400: "malformed", 404: "not_found", 405: "not_found", 413: "too_large", 426: "malformed"}
+
+log = structlog.get_logger("gateway.http")
+
+
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """Return `value` as JSON that nobody may keep."""
+    return web.Response(
+        body=msgspec.json.encode(value),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
+
+
+def problem_response(refused: Refused, status: int = 0) -> web.Response:
+    """Return the problem document of `refused`."""
+    status = status or refused.status
+    headers = {"Cache-Control": "no-store"}
+    if refused.retry_after_ms:
+        headers["Retry-After"] = str(max(1, round(refused.retry_after_ms / 1000)))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    document = {
+        "type": f"urn:tellerhall:problem:{refused.reason}",
+        "title": refused.reason.replace("_", " "),
+        "status": status,
+        "detail": refused.detail,
+        "reason": refused.reason,
+    }
+    return web.Response(body=msgspec.json.encode(document), status=status, content_type=PROBLEM, headers=headers)
+
+
+def problem_middleware(metrics: Metrics) -> Any:
+    """Return the middleware that answers every failure with a problem document and counts every request."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await _answer(request, handler, metrics)
+        resource = request.match_info.route.resource
+        # The route's pattern, never the path itself: a label has few values.
+        metrics.count_request(resource.canonical if resource is not None else "none", request.method, response.status)
+        return response
+
+    return middleware
+
+
+async def _answer(request: web.Request, handler: Handler, metrics: Metrics) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        reason = REASON_BY_STATUS.get(error.status, "malformed")
+        response = problem_response(Refused(reason, error.reason), error.status)
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
+    except (Refused, *EXPECTED) as error:
+        refused = refused_by(error)
+    except ConnectionError:
+        # The peer left during the upgrade or while its body was read: nobody is there to be answered.
+        raise
+    except Exception as error:
+        log.exception("request_failed", method=request.method)
+        refused = refused_by(error)
+    metrics.count_refusal(refused.reason)
+    return problem_response(refused)
+
+
+async def add_security_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Signal handler for `on_response_prepare`. An upgrade shows nothing that a browser could misuse, so it carries none."""
+    if response.status == 101:
+        return
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)

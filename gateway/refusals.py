@@ -1,0 +1,103 @@
+"""Why the gateway says no: one exception, one table of HTTP statuses.
+
+Rules: the engine's refusals (`dispatch.effects.Refusal`) pass through by name; the gateway adds its own for what never
+reaches an engine. Exceptions of the layers below are mapped here, once (`STYLE.md`: expected refusals are
+values; at the edge they end the handling of one message, which is what an exception is good at).
+
+Not here: the writing of problem documents (`gateway/problems.py`) and of `error` messages (`gateway/session.py`).
+"""
+
+from typing import Literal, get_args
+
+from actors.hall import HallUnavailable
+from dispatch.effects import Refusal
+from media.reports import MediaRefused
+
+OwnReason = Literal[
+    "malformed",
+    "unknown_type",
+    "bad_value",
+    "too_large",
+    "too_many",
+    "not_signed_in",
+    "token_expired",
+    "wrong_role",
+    "wrong_origin",
+    "not_found",
+    "not_ready",
+    "store_unavailable",
+    "overloaded",
+    "no_media_worker",
+    "bad_sdp",
+    "unknown_room",
+    "unknown_party",
+    "internal",
+]
+
+STATUS_BY_REASON: dict[str, int] = {
+    "malformed": 400,
+    "unknown_type": 400,
+    "bad_value": 400,
+    "not_signed_in": 401,
+    "token_expired": 401,
+    "wrong_role": 403,
+    "wrong_origin": 403,
+    "not_yours": 403,
+    "not_found": 404,
+    "unknown_call": 404,
+    "unknown_queue": 404,
+    "unknown_agent": 404,
+    "unknown_reservation": 404,
+    "unknown_recipient": 404,
+    "consent_required": 422,
+    "key_reused": 422,
+    "too_large": 413,
+    "too_many": 429,
+    "queue_full": 503,
+    "hall_full": 503,
+    "not_ready": 503,
+    "store_unavailable": 503,
+    "overloaded": 503,
+    "no_media_worker": 503,
+    "idempotency_store_full": 503,
+    "internal": 500,
+}
+"""Reason -> HTTP status; every other reason is a conflict with the present state: 409."""
+
+KNOWN_REASONS = frozenset(get_args(Refusal)) | frozenset(get_args(OwnReason))
+"""Bounds the labels of the metrics."""
+
+RETRY_AFTER_MS = 1_000
+"""What a client is told to wait where the layer below named no time."""
+
+
+class Refused(Exception):
+    """One message or request is refused. `re` is the message's id where it is known."""
+
+    def __init__(self, reason: str, detail: str = "", re: str = "", retry_after_ms: int = 0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+        self.re = re
+        self.retry_after_ms = retry_after_ms
+
+    @property
+    def status(self) -> int:
+        return STATUS_BY_REASON.get(self.reason, 409)
+
+
+EXPECTED = (HallUnavailable, MediaRefused, TimeoutError)
+"""What the layers below raise when they cannot or will not; everything else is a bug."""
+
+
+def refused_by(error: BaseException) -> Refused:
+    """Map an exception of the layers below to the refusal a client sees. Bugs become `internal`, without a word of why."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, HallUnavailable):
+        return Refused(error.reason, "try again with the same id", retry_after_ms=error.retry_after_ms)
+    if isinstance(error, MediaRefused):
+        return Refused(error.reason)
+    if isinstance(error, TimeoutError):
+        return Refused("overloaded", "no answer in time; try again with the same id", retry_after_ms=RETRY_AFTER_MS)
+    return Refused("internal", "the server failed; its log says why")

@@ -1,0 +1,202 @@
+"""REST: calls, queues, agents, recordings for apps and operations.
+
+Rules: the same commands as over WebSocket, under the same principals and ids. Each path names the roles it is for; whose
+call it is decides the engine, or `call_of`. Bodies are read by type; an unknown field is a mistake and refused, since a person
+wrote it. Answers are never kept by a cache.
+
+Not here: problem documents (`gateway/problems.py`), health and metrics (`gateway/health.py`), what leaves of a view
+(`gateway/documents.py`).
+"""
+
+import asyncio
+import re
+import uuid
+from collections import OrderedDict
+from typing import Annotated, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from dispatch.plan import Id
+from dispatch.views import CallView
+from gateway import customer, documents
+from gateway import messages as wire
+from gateway.entrance import bearer_token, check_division, check_origin
+from gateway.identity import Verifier
+from gateway.limits import TokenBucket
+from gateway.messages import Reference, Text
+from gateway.problems import json_response
+from gateway.refusals import Refused
+from gateway.speaker import Services, Speaker
+
+STAFF = ("supervisor", "operator")
+EVERYBODY = ("customer", "agent", *STAFF)
+KEY_PATTERN = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
+BUCKETS_MAX = 10_000
+"""Speakers whose request rate is remembered; the one unheard for longest is forgotten first."""
+
+S = TypeVar("S", bound=Struct)
+
+
+class CreateCall(Struct, forbid_unknown_fields=True):
+    """Body of `POST /v1/calls`."""
+
+    queue_id: Reference
+    is_consented: bool = False
+    business_reference: Text = ""
+    display_name: Text = ""
+    customer_id: Id | None = None
+
+
+class EndCall(Struct, forbid_unknown_fields=True):
+    """Body of `DELETE /v1/calls/{id}`; it may be missing."""
+
+    reason: Annotated[str, Meta(max_length=200)] = ""
+
+
+class Rest:
+    """The handlers of one gateway."""
+
+    def __init__(self, services: Services, verifier: Verifier) -> None:
+        self._services = services
+        self._verifier = verifier
+        self._bucket_by_principal: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/v1/calls", self.create_call),
+            web.get("/v1/calls/{id}", self.show_call),
+            web.delete("/v1/calls/{id}", self.end_call),
+            web.get("/v1/calls/{id}/history", self.show_history),
+            web.get("/v1/queues", self.list_queues),
+            web.get("/v1/queues/{id}", self.show_queue),
+            web.get("/v1/agents", self.list_agents),
+            web.get("/v1/agents/{id}", self.show_agent),
+            web.get("/v1/recordings/{id}", self.show_recording),
+        ]
+
+    async def create_call(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, "customer", "operator")
+        body = await _body(request, CreateCall)
+        customer_id = body.customer_id or ""
+        if speaker.identity.role == "operator" and not customer_id:
+            raise Refused("bad_value", "customer_id: an operator says for whom")
+        if speaker.identity.role == "customer" and customer_id not in ("", speaker.identity.subject):
+            raise Refused("not_yours", "customer_id: a customer asks for themselves alone")
+        data = wire.CallRequest(body.queue_id, body.is_consented, body.business_reference, body.display_name)
+        value = await customer.request_call(speaker, _command_id(request), data, customer_id)
+        return json_response(value, 201, {"Location": f"/v1/calls/{value['call_id']}"})
+
+    async def show_call(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, *EVERYBODY)
+        return json_response(documents.call_document(await self._call(speaker, request), speaker.identity.role))
+
+    async def end_call(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, *EVERYBODY)
+        body = await _body(request, EndCall) if request.body_exists else EndCall()
+        call = speaker.hall.call(request.match_info["id"], speaker.identity.division_id)
+        value = await speaker.value_of(
+            call.hang_up(body.reason, principal=speaker.identity.principal, command_id=_command_id(request))
+        )
+        return json_response(value)
+
+    async def show_history(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, *STAFF)
+        call = speaker.hall.call(request.match_info["id"], speaker.identity.division_id)
+        events = await speaker.within_time(call.history())
+        if not events:
+            raise Refused("not_found", "no such call")
+        return json_response({"events": [documents.event_document(event) for event in events]})
+
+    async def list_queues(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, *EVERYBODY)
+        views = await speaker.within_time(speaker.hall.queues(speaker.identity.division_id))
+        return json_response({"queues": [documents.queue_document(view, speaker.identity.role) for view in views]})
+
+    async def show_queue(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, *EVERYBODY)
+        queue = speaker.hall.skill_queue(request.match_info["id"], speaker.identity.division_id)
+        view = await speaker.within_time(queue.view())
+        if view is None:
+            raise Refused("not_found", "no such queue")
+        return json_response(documents.queue_document(view, speaker.identity.role))
+
+    async def list_agents(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, *STAFF)
+        views = await speaker.within_time(speaker.hall.agents(speaker.identity.division_id))
+        return json_response({"agents": [documents.agent_document(view) for view in views]})
+
+    async def show_agent(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, "agent", *STAFF)
+        agent_id = request.match_info["id"]
+        if speaker.identity.role == "agent" and agent_id != speaker.identity.subject:
+            raise Refused("not_yours", "an agent sees themselves alone")
+        view = await speaker.within_time(speaker.hall.agent(agent_id, speaker.identity.division_id).view())
+        if view is None:
+            raise Refused("not_found", "no such agent")
+        return json_response(documents.agent_document(view))
+
+    async def show_recording(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, *STAFF)
+        folder = self._services.settings.recordings_folder
+        if folder is None:
+            raise Refused("not_found", "this gateway sees no recordings")
+        division_id = speaker.identity.division_id or speaker.hall.division_ids[0]
+        manifest = await asyncio.to_thread(documents.read_manifest, folder, request.match_info["id"], division_id)
+        if manifest is None:
+            raise Refused("not_found", "no such recording")
+        return json_response(manifest)
+
+    async def _call(self, speaker: Speaker, request: web.Request) -> CallView:
+        call_id = request.match_info["id"]
+        if speaker.identity.role not in STAFF:
+            return await speaker.own_call(call_id)
+        view = await speaker.within_time(speaker.hall.call(call_id, speaker.identity.division_id).view())
+        if view is None:
+            raise Refused("unknown_call", call_id)
+        return view
+
+    def _speaker(self, request: web.Request, *roles: str) -> Speaker:
+        """Return who asks, if the path is for them; raises `Refused`."""
+        check_origin(request, self._services.settings.allowed_origins)
+        identity = self._verifier.identify(bearer_token(request))
+        if identity.role not in roles:
+            raise Refused("wrong_role", f"this is not for the role {identity.role}")
+        check_division(identity, self._services)
+        # Operators and supervisors are the bank's own systems: their rate is the hall's matter, not the gateway's.
+        if identity.role not in STAFF:
+            self._check_rate(identity.principal)
+        return Speaker(self._services, identity)
+
+    def _check_rate(self, principal: str) -> None:
+        settings, now_s = self._services.settings, asyncio.get_running_loop().time()
+        bucket = self._bucket_by_principal.pop(principal, None)
+        if bucket is None:
+            bucket = TokenBucket(settings.messages_per_s, settings.messages_burst, now_s)
+        self._bucket_by_principal[principal] = bucket
+        if len(self._bucket_by_principal) > BUCKETS_MAX:
+            self._bucket_by_principal.popitem(last=False)
+        if not bucket.take(now_s):
+            raise Refused("too_many", "too many requests", retry_after_ms=1_000)
+
+
+async def _body(request: web.Request, kind: type[S]) -> S:
+    """Return the body as `kind`; raises `Refused` (`malformed`, `bad_value`). Its size is bounded by the application."""
+    content = await request.read()
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.ValidationError as error:
+        raise Refused("bad_value", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused("malformed", str(error)) from None
+
+
+def _command_id(request: web.Request) -> str:
+    """Return the caller's key, or a new id for a command that its caller will not repeat."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return uuid.uuid4().hex
+    if not KEY_PATTERN.fullmatch(key):
+        raise Refused("bad_value", "Idempotency-Key: 1 to 64 characters")
+    return key

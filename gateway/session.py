@@ -1,0 +1,286 @@
+"""One signed-in principal's conversation: subscribe, tell every event in order, carry out what is asked, unsubscribe.
+
+Rules: events leave in the order of their numbers, without a gap and never twice; a gap closes the connection with 1011, and
+the client resumes. Each message is answered exactly once. Messages of one client are carried out one after the other, so a
+client cannot overtake itself nor fill the hall. Whatever goes wrong has a reason on the wire and a line in the log,
+never a stack trace to the client.
+
+Theory: what comes from the hall (snapshots and events) passes an inbox. Mostly it is empty: an event is translated and
+written at once. Only when a message shows a name that is not known yet, one task looks it up while the inbox holds the order.
+
+Not here: the socket (`gateway/connection.py`), the meaning of messages (`gateway/customer.py`, `gateway/agent.py`).
+"""
+
+import asyncio
+import time
+import uuid
+from collections import deque
+
+import structlog
+
+from actors.hall import HallUnavailable, Notice, Subscribed
+from dispatch import events, views
+from gateway import agent, customer, translation
+from gateway import messages as wire
+from gateway.codec import Codec
+from gateway.connection import Connection
+from gateway.identity import Identity
+from gateway.limits import INBOX_EVENTS_MAX, MISUNDERSTANDINGS_MAX, TokenBucket
+from gateway.refusals import EXPECTED, Refused, refused_by
+from gateway.speaker import Services, Speaker
+
+TOKEN_WARNING_MS = 60_000
+"""How long before its end a client hears of it: enough to fetch a fresh token and resume."""
+MISUNDERSTOOD = frozenset({"malformed", "unknown_type", "bad_value"})
+HANDLERS = {"customer": customer.HANDLERS, "agent": agent.HANDLERS}
+
+log = structlog.get_logger("gateway.session")
+
+
+class Session:
+    """A customer's or an agent's session over one connection."""
+
+    def __init__(self, services: Services, identity: Identity, codec: Codec) -> None:
+        self.identity = identity
+        self.connection = Connection(codec, services.settings.ping_ms)
+        self.connection_id = uuid.uuid4().hex
+        self.waiting_call_id = ""
+        """The customer's call that is in a waiting line; `gateway/rounds.py` tells its position."""
+        self._services = services
+        self._codec = codec
+        self._speaker = Speaker(services, identity)
+        self._handlers = HANDLERS[identity.role]
+        self._inbox: deque[Notice | Subscribed] = deque()
+        self._seq = 0
+        self._name: str | None = None
+        self._lookup: asyncio.Task[None] | None = None
+        self._is_subscribed = False
+        self._is_warned = False
+        self._misunderstanding_count = 0
+        self._told: views.PositionView | None = None
+        settings = services.settings
+        now_s = asyncio.get_running_loop().time()
+        self._bucket = TokenBucket(settings.messages_per_s, settings.messages_burst, now_s)
+
+    async def run(self, after: int | None) -> None:
+        """Hold the conversation until the connection ends; the upgrade has been answered already."""
+        try:
+            if await self._open(after):
+                async for payload in self.connection.payloads():
+                    await self._take(payload)
+            else:
+                async for _ in self.connection.payloads():
+                    pass
+        finally:
+            await self._leave()
+
+    async def _open(self, after: int | None) -> bool:
+        """Subscribe and greet; False when the hall does not have us now."""
+        try:
+            async with asyncio.timeout(self._services.settings.command_timeout_ms / 1000):
+                subscribed = await self._services.hall.subscribe(
+                    self.identity.principal,
+                    self.connection_id,
+                    after,
+                    self._deliver,
+                    self._reset,
+                    self.identity.division_id,
+                )
+        except EXPECTED as error:
+            refused = refused_by(error)
+            self._refuse(refused)
+            self.connection.close(4003 if refused.status == 404 else 1011)
+            return False
+        self._seq = after or 0
+        self._inbox.extendleft(reversed(subscribed.missed))
+        self._inbox.appendleft(subscribed)
+        self._is_subscribed = True
+        self._flush()
+        return True
+
+    async def _leave(self) -> None:
+        if self._lookup is not None:
+            self._lookup.cancel()
+        self._inbox.clear()
+        try:
+            async with asyncio.timeout(self._services.settings.command_timeout_ms / 1000):
+                await self._services.hall.unsubscribe(
+                    self.identity.principal, self.connection_id, self.identity.division_id
+                )
+        except (HallUnavailable, TimeoutError) as error:
+            # The shard notices by the gateway's lease; the grace of this client then starts a little later.
+            log.warning("unsubscribe_failed", connection_id=self.connection_id, error=type(error).__name__)
+
+    # -- what the hall tells
+
+    def _deliver(self, notices: list[Notice]) -> None:
+        self._inbox.extend(notices)
+        if len(self._inbox) > INBOX_EVENTS_MAX:
+            self._inbox.clear()
+            self.connection.close(1011)
+        self._flush()
+
+    def _reset(self, subscribed: Subscribed) -> None:
+        """A snapshot replaces whatever was still to be told."""
+        self._inbox.clear()
+        self._inbox.append(subscribed)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Translate and write what the inbox holds, up to the first name that must be looked up."""
+        if not self._is_subscribed or self._lookup is not None:
+            return
+        batch: list[wire.Outgoing] = []
+        while self._inbox and self.connection.is_open:
+            head = self._inbox[0]
+            if isinstance(head, Notice) and self._is_out_of_turn(head):
+                continue
+            name = self._name_for(head)
+            if name is None:
+                break
+            self._inbox.popleft()
+            self._name = None
+            batch.append(self._greeting(head, name) if isinstance(head, Subscribed) else self._event(head, name))
+        if batch:
+            self.connection.send(batch)
+
+    def _is_out_of_turn(self, notice: Notice) -> bool:
+        """Drop what was told already; end the connection where a number is missing. True: the inbox was changed."""
+        if notice.seq == self._seq + 1:
+            return False
+        self._inbox.popleft()
+        if notice.seq > self._seq + 1:
+            log.error("gap", connection_id=self.connection_id, expected=self._seq + 1, seq=notice.seq)
+            self.connection.close(1011)
+        return True
+
+    def _name_for(self, item: Notice | Subscribed) -> str | None:
+        """Return the name that the message shows; None when it has to be looked up first, which is then under way."""
+        if self._name is not None:
+            return self._name
+        event = item.event if isinstance(item, Notice) else _ringing(item)
+        needed = translation.name_needed(self.identity.role, event) if event is not None else None
+        if needed is None:
+            return ""
+        kind, reference = needed
+        if kind == "agent":
+            known = self._services.people.known_agent_name(reference, self.identity.division_id)
+            if known is not None:
+                return known
+        self._lookup = asyncio.get_running_loop().create_task(self._look_up(kind, reference))
+        return None
+
+    async def _look_up(self, kind: str, reference: str) -> None:
+        people = self._services.people
+        if kind == "agent":
+            self._name = await people.agent_name(reference, self.identity.division_id)
+        else:
+            self._name = await people.masked_customer(reference)
+        self._lookup = None
+        self._flush()
+
+    def _event(self, notice: Notice, name: str) -> wire.Outgoing:
+        self._seq = notice.seq
+        if self.identity.role == "customer":
+            self._track(customer.waiting_after(self.waiting_call_id, notice.event))
+        data = translation.message_of(self.identity.role, notice.event, name)
+        return self.connection.outgoing(data, seq=notice.seq, at_ms=notice.event.at_ms)
+
+    def _greeting(self, subscribed: Subscribed, name: str) -> wire.Outgoing:
+        settings, now_ms = self._services.settings, int(time.time() * 1000)
+        if subscribed.session is not None and self.identity.role == "customer":
+            self._track(customer.waiting_in(subscribed.session))
+        if subscribed.kind == "resumed":
+            return self.connection.outgoing(
+                wire.SessionResumed(
+                    subscribed.seq, len(subscribed.missed), now_ms, settings.ping_ms, settings.ice_servers
+                )
+            )
+        session = subscribed.session or views.SessionView(self.identity.principal, subscribed.seq)
+        self._seq = subscribed.seq
+        greeting = wire.SessionWelcome if subscribed.kind == "welcome" else wire.SessionReset
+        return self.connection.outgoing(
+            greeting(
+                session=translation.snapshot_of(self.identity.role, session, name),
+                seq=subscribed.seq,
+                server_ms=now_ms,
+                ping_ms=settings.ping_ms,
+                ice_servers=settings.ice_servers,
+                principal=self.identity.principal,
+                role=self.identity.role,
+                gateway_id=settings.gateway_id,
+            )
+        )
+
+    def _track(self, call_id: str) -> None:
+        if call_id != self.waiting_call_id:
+            self.waiting_call_id, self._told = call_id, None
+
+    def tell_position(self, view: views.PositionView) -> None:
+        """Send `queue.update` where it says something new. Between two reads the call may have left the line."""
+        if view.call_id != self.waiting_call_id or view.position < 1 or view == self._told:
+            return
+        self._told = view
+        self.connection.say(wire.QueueUpdate(view.call_id, view.position, view.estimate_ms))
+
+    @property
+    def told_position(self) -> int:
+        """The position the client knows; 0 when it knows none."""
+        return self._told.position if self._told is not None else 0
+
+    # -- what the client says
+
+    async def _take(self, payload: bytes | None) -> None:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        if not self._bucket.take(began_s):
+            self.connection.close(4008)
+            return
+        re = ""
+        try:
+            if payload is None:
+                raise Refused(
+                    "malformed", f"{self._codec.name} uses {'text' if self._codec.is_text else 'binary'} frames"
+                )
+            envelope = self._codec.envelope(payload)
+            re = envelope.id
+            self._services.metrics.count_received(envelope.type)
+            data = self._codec.data(envelope, self.identity.role)
+            if isinstance(data, wire.SessionPong | wire.SessionAck):
+                return
+            value = await self._handlers[type(data)](self._speaker, envelope.id, data)
+        except Refused as refused:
+            self._refuse(refused, re)
+        except EXPECTED as error:
+            self._refuse(refused_by(error), re)
+        except Exception as error:
+            log.exception("message_failed", connection_id=self.connection_id, message_id=re)
+            self._refuse(refused_by(error), re)
+        else:
+            self.connection.say(wire.Ack(value), re=re)
+        self._services.metrics.command_s.observe(loop.time() - began_s)
+
+    def _refuse(self, refused: Refused, re: str = "") -> None:
+        self._services.metrics.count_refusal(refused.reason)
+        self.connection.say(wire.Error(refused.reason, refused.detail), re=re or refused.re)
+        if refused.reason in MISUNDERSTOOD:
+            self._misunderstanding_count += 1
+            if self._misunderstanding_count >= MISUNDERSTANDINGS_MAX:
+                self.connection.close(4000)
+
+    # -- what time does
+
+    def check(self, now_s: float, now_ms: int) -> None:
+        """Look after the connection and the token; called about once a second."""
+        left_ms = self.identity.expires_at_s * 1000 - now_ms
+        if left_ms <= 0:
+            self.connection.close(4002)
+        elif left_ms < TOKEN_WARNING_MS and not self._is_warned:
+            self._is_warned = True
+            self.connection.say(wire.SessionToken(int(self.identity.expires_at_s * 1000)))
+        self.connection.check(now_s, now_ms)
+
+
+def _ringing(subscribed: Subscribed) -> events.Event | None:
+    """Return the ringing reservation of a snapshot, the only part of one that shows a name it does not hold."""
+    return subscribed.session.reservation if subscribed.session is not None else None

@@ -1,0 +1,57 @@
+"""What a gateway is told at its start. Each default carries its reason; nothing is read from the environment here.
+
+Not here: the configuration file and its messages (`actors/configuration.py`), the console command (`gateway/cli.py`).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct, field
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """One gateway process."""
+
+    gateway_id: str = "gateway-1"
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: any free port; `Gateway.port` says which."""
+    is_port_shared: bool = False
+    """SO_REUSEPORT: several processes listen on one port, since one may open only 20,000 files on common machines."""
+
+    certificate_path: Path | None = None
+    key_path: Path | None = None
+    """Both or neither: TLS in this process. Phones give no camera to a page without (SAFETY.md 12)."""
+
+    keys_folder: Path | None = None
+    """Where the embedded development issuer keeps its key; made at the first start."""
+    jwks_path: Path | None = None
+    """Public keys of the bank's own issuer; then the development issuer is not used at all."""
+    issuer: str = "tellerhall"
+    audience: str = "tellerhall"
+    are_development_keys_allowed: bool = False
+    """Allow the development issuer on an address that is not loopback."""
+
+    allowed_origins: tuple[str, ...] = ()
+    """Origins beside this server's own, exactly as browsers send them: `https://bank.example`."""
+    recordings_folder: Path | None = None
+    ice_servers: list[dict[str, Any]] = field(default_factory=list)
+    """Handed to clients as they are. Empty: host candidates only, never a public server by default."""
+
+    ping_ms: int = 25_000
+    """Below the 30 s after which common middleboxes forget an idle connection."""
+    connections_max: int = 18_000
+    """Below 20,000 files, with room for what else the process opens."""
+    upgrades_per_s: int = 1_500
+    messages_per_s: float = 20.0
+    """Per connection; a busy agent desktop sends fewer than 2 in a second."""
+    messages_burst: int = 60
+    command_timeout_ms: int = 15_000
+    """How long a command may wait for the shard; then the client repeats it under the same id."""
+    stop_ms: int = 1_000
+    """How long clients are given to leave by themselves at the end. Where another gateway takes over, give them 60 s:
+    15,000 reconnects at once would be a storm (1,500 upgrades/s a core)."""
+
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
+    """None: `/metrics` stands on the main port, when that is loopback. Otherwise on this port of its own; 0: any."""

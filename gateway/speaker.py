@@ -1,0 +1,84 @@
+"""Somebody signed in who wants something done: what WebSocket messages and REST requests have in common.
+
+Rules: every command carries the principal and the sender's own id, so a repeat through any gateway gets the first answer
+(SAFETY.md 6). Whose call or reservation it is, the engine decides, except for SDP, which never reaches it:
+there `own_call` asks first. No wait is without a bound.
+
+Not here: what may be wanted (`gateway/talk.py`, `gateway/customer.py`, `gateway/agent.py`).
+"""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from actors.hall import Hall
+from dispatch.effects import Reply
+from dispatch.views import CallView
+from gateway.identity import Identity
+from gateway.metrics import Metrics
+from gateway.people import People
+from gateway.refusals import Refused
+from gateway.settings import Settings
+
+CALL_NAMESPACE = uuid.UUID("6f1c5d0e-64f3-4c0a-9a63-0f6f6d1a7a10")
+"""Makes call ids out of (division, principal, message id). Changing it would make repeats into new calls."""
+
+T = TypeVar("T")
+
+
+class Services:
+    """What all speakers of one gateway share."""
+
+    __slots__ = ("hall", "metrics", "people", "settings")
+
+    def __init__(self, hall: Hall, settings: Settings) -> None:
+        self.hall = hall
+        self.settings = settings
+        self.people = People(hall)
+        self.metrics = Metrics()
+
+
+class Speaker:
+    """One identity with the means to act on it."""
+
+    __slots__ = ("checked_call_id", "identity", "services")
+
+    def __init__(self, services: Services, identity: Identity) -> None:
+        self.services = services
+        self.identity = identity
+        self.checked_call_id = ""
+        """The last call that proved to be the speaker's own."""
+
+    @property
+    def hall(self) -> Hall:
+        return self.services.hall
+
+    def call_id_for(self, message_id: str) -> str:
+        """Return the id of the call that `message_id` asks for: the same for every repeat, through any gateway."""
+        name = f"{self.identity.division_id}\n{self.identity.principal}\n{message_id}"
+        return str(uuid.uuid5(CALL_NAMESPACE, name))
+
+    async def within_time(self, work: Awaitable[T]) -> T:
+        """Wait for `work` at most `command_timeout_ms`; raises TimeoutError."""
+        async with asyncio.timeout(self.services.settings.command_timeout_ms / 1000):
+            return await work
+
+    async def value_of(self, work: Awaitable[Reply]) -> dict[str, Any]:
+        """Return what the command answered; raises `Refused` where it said no."""
+        reply = await self.within_time(work)
+        if reply.reason:
+            # `already_in_call` and `call_exists` name the call that is in the way; a page shows that one instead.
+            raise Refused(reply.reason, str((reply.value or {}).get("call_id", "")))
+        return reply.value or {}
+
+    async def own_call(self, call_id: str) -> CallView:
+        """Return the call as it is now, if the speaker is one of its parties; raises `Refused`."""
+        view = await self.within_time(self.hall.call(call_id, self.identity.division_id).view())
+        if view is None:
+            raise Refused("unknown_call", call_id)
+        owner = view.customer_id if self.identity.role == "customer" else view.agent_id
+        if owner != self.identity.subject:
+            raise Refused("not_yours", call_id)
+        self.checked_call_id = call_id
+        return view
