@@ -43,6 +43,7 @@ class PartyLink:
         self.is_closed = False
         self.packets_in = self.packets_out = self.drops = 0
         self.made_at = monotonic()
+        self._live_at: float | None = None
         self._ups: dict[int, UpTrack] = {}
         self._downs: dict[int, DownTrack] = {}
         self._send_time_id = 0
@@ -89,7 +90,7 @@ class PartyLink:
 
     async def close(self) -> None:
         """End the connection, telling the party by DTLS. Idempotent, at most CLOSE_TIMEOUT_S."""
-        self._end()
+        self.end()
         with contextlib.suppress(Exception):  # aiortc's own trouble while it dies is of no use to anybody.
             await asyncio.wait_for(self._peer.close(), CLOSE_TIMEOUT_S)
         self.port.forget(self)
@@ -101,6 +102,12 @@ class PartyLink:
             self._heard_count, self._heard_at = heard, now
         return now - self._heard_at
 
+    def live_at(self, now: float) -> float:
+        """When the link's first stream was there: now, if nobody asked before."""
+        if self._live_at is None:
+            self._live_at = now
+        return self._live_at
+
     def tick(self, now: float) -> None:
         """Once a second: reports to the party, and its address again, which a browser may have changed."""
         self._refresh_address()
@@ -108,6 +115,15 @@ class PartyLink:
             up.tick(now)
         for down in self.down_by_kind.values():
             down.tick()
+
+    def counts(self) -> dict[str, int]:
+        """What happened on this link so far."""
+        return {
+            "nacks": sum(up.nack_count for up in self.up_by_kind.values()),
+            "pictures": sum(up.picture_count for up in self.up_by_kind.values()),
+            "repairs": sum(down.repair_count for down in self.down_by_kind.values()),
+            "link_drops": self.drops,
+        }
 
     def mend(self, now: float) -> None:
         """Every 40 ms: ask for what is missing."""
@@ -228,9 +244,10 @@ class PartyLink:
 
     def _on_state(self) -> None:
         if self._peer.connectionState in ("closed", "failed"):
-            self._end()
+            self.end()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Stop at once; `close` then does what takes time. Idempotent."""
         if not self.is_closed:
             self.is_closed = True
             self._secured = None
