@@ -44,6 +44,15 @@ class Directory:
         [is_written] = await self._client.run_script(_WRITE_OWNER, [([_key(division_id)], [epoch, actor_name])])
         return bool(is_written)
 
+    async def note_alive(self, division_ids: list[str], at_ms: int) -> None:
+        """The owner lived at `at_ms`: how a successor knows how long nobody could be heard (SAFETY.md 8)."""
+        await self._client.run([("HSET", _key(division_id), "alive_at_ms", at_ms) for division_id in division_ids])
+
+    async def read_alive(self, division_id: str) -> int:
+        """Return when an owner of the division lived last; 0 when none ever did."""
+        [at_ms] = await self._client.run([("HGET", _key(division_id), "alive_at_ms")])
+        return int(at_ms or 0)
+
 
 def _key(division_id: str) -> str:
     return f"tellerhall:{{{division_id}}}:owner"

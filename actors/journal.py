@@ -95,6 +95,16 @@ class Fenced(Exception):
 class JournalGap(Exception):
     """The batches asked for have been trimmed: begin with the snapshot."""
 
+    def __init__(self, division_id: str, wanted_batch: int, first_batch: int) -> None:
+        """`first_batch`: the oldest that is still there, or the next to come."""
+        super().__init__(f"{division_id}: batch {wanted_batch} has been trimmed, the journal begins at {first_batch}")
+        self.division_id = division_id
+        self.wanted_batch = wanted_batch
+        self.first_batch = first_batch
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, int, int]]:
+        return type(self), (self.division_id, self.wanted_batch, self.first_batch)
+
 
 class NotDurable(Exception):
     """The store may lose what it acknowledged. Change it, or set `accept_weaker_durability`."""
@@ -268,7 +278,7 @@ def check_follows(division_id: str, after_batch: int, batches: list[tuple[int, b
     """Raise JournalGap unless `batches` begin right after `after_batch`, or that is the end."""
     first = batches[0][0] if batches else last + 1
     if first > after_batch + 1:
-        raise JournalGap(f"{division_id}: batch {after_batch + 1} has been trimmed, the journal begins at {first}")
+        raise JournalGap(division_id, after_batch + 1, first)
 
 
 def check_pieces(pieces: list[bytes]) -> None:

@@ -1,0 +1,100 @@
+"""Who is told what: which gateway holds which client's connection, and the notices on their way there.
+
+This is the shard's memory only; the truth about connections is in the engine. After a failover every gateway subscribes its
+clients again, each with its last event number, and gets what was missed, or a snapshot where that is no longer kept.
+A gateway proves its life by polling; one that stops is lost after `GATEWAY_LEASE_MS` (SAFETY.md 9, 11).
+"""
+
+from actors.items import Notice, Polled, Subscribe, Subscribed, Unsubscribe
+from actors.outbox import Outbox
+from dispatch.effects import Notify, Reply
+from dispatch.events import Connected
+from dispatch.model import Recipient
+from dispatch.state import State
+from dispatch.viewing import session_view
+
+GATEWAY_LEASE_MS = 6_000
+"""RAY.md: heartbeats of 1 to 2 s with a lease of 5 to 6 s. A poll takes at most 2 s."""
+
+
+class Audience:
+    def __init__(self) -> None:
+        self._outboxes: dict[str, Outbox] = {}
+        self._seen_at_ms: dict[str, int] = {}
+        self._gateway_by_recipient: dict[str, tuple[str, str]] = {}
+        """Recipient -> (gateway id, connection id)."""
+
+    def __repr__(self) -> str:
+        return f"<Audience gateways={len(self._outboxes)} clients={len(self._gateway_by_recipient)}>"
+
+    def expect(self, gateway_ids: list[str], now_ms: int) -> None:
+        """After a recovery: these held connections; each has one lease's time to show that it still lives."""
+        for gateway_id in gateway_ids:
+            self._seen_at_ms[gateway_id] = now_ms
+
+    def forgive(self, outage_ms: int) -> None:
+        """Nobody could be heard meanwhile: leases move (SAFETY.md 9)."""
+        for gateway_id in self._seen_at_ms:
+            self._seen_at_ms[gateway_id] += outage_ms
+
+    def lost(self, now_ms: int) -> list[str]:
+        """Return the gateways whose lease has ended, and forget them with their clients."""
+        lost = [one for one, seen_at_ms in self._seen_at_ms.items() if now_ms - seen_at_ms > GATEWAY_LEASE_MS]
+        for gateway_id in lost:
+            del self._seen_at_ms[gateway_id]
+            self._outboxes.pop(gateway_id, None)
+        if lost:
+            held = self._gateway_by_recipient
+            self._gateway_by_recipient = {one: where for one, where in held.items() if where[0] not in lost}
+        return lost
+
+    async def poll(self, gateway_id: str, cursor: int, wait_s: float, now_ms: int) -> Polled:
+        self._seen_at_ms[gateway_id] = now_ms
+        outbox = self._outboxes.get(gateway_id)
+        if outbox is None:
+            outbox = self._outboxes[gateway_id] = Outbox()
+            return Polled(0, [], is_lost=cursor > 0)
+        return await outbox.poll(cursor, wait_s)
+
+    def tell(self, notices: list[Notify]) -> None:
+        """Put notices on their way to those who are connected; the others find them in their kept events."""
+        for notice in notices:
+            where = self._gateway_by_recipient.get(notice.recipient)
+            if where is not None and (outbox := self._outboxes.get(where[0])) is not None:
+                outbox.put(Notice(notice.recipient, notice.seq, notice.event))
+
+    def subscribe(self, state: State, item: Subscribe, reply: Reply) -> Subscribed:
+        """Answer with what the client missed; from here on its notices go to this gateway.
+
+        The gateway of an earlier connection is told by a notice without a number that it has been replaced.
+        """
+        if reply.reason:
+            return Subscribed("refused", 0, None, [], reply.reason)
+        if item.gateway_id not in self._outboxes:
+            self._outboxes[item.gateway_id] = Outbox()
+        before = self._gateway_by_recipient.get(item.recipient)
+        if before is not None and before[1] != item.connection_id and before[0] in self._outboxes:
+            replaced = Connected(state.now_ms, item.recipient, item.gateway_id, item.connection_id)
+            self._outboxes[before[0]].put(Notice(item.recipient, 0, replaced))
+        self._gateway_by_recipient[item.recipient] = (item.gateway_id, item.connection_id)
+        recipient = state.recipients[item.recipient]
+        if item.after is not None and (missed := _missed(recipient, item.after)) is not None:
+            return Subscribed("resumed", recipient.seq, None, missed)
+        session = session_view(state, item.recipient)
+        return Subscribed("welcome" if item.after is None else "reset", recipient.seq, session, [])
+
+    def unsubscribe(self, item: Unsubscribe) -> None:
+        where = self._gateway_by_recipient.get(item.recipient)
+        if where is not None and where[1] == item.connection_id:
+            del self._gateway_by_recipient[item.recipient]
+
+
+def _missed(recipient: Recipient, after: int) -> list[Notice] | None:
+    """Return the events after number `after`, or None when they are no longer (or were never) kept."""
+    if after > recipient.seq or after < 0:
+        return None
+    if after == recipient.seq:
+        return []
+    if not recipient.kept or recipient.kept[0][0] > after + 1:
+        return None
+    return [Notice(recipient.id, seq, event) for seq, event in recipient.kept if seq > after]

@@ -1,0 +1,238 @@
+"""The hall: what a gateway, a load driver or a media worker holds to speak with every agent, call and skill queue.
+
+    hall.agent("a-17").set_ready()
+    hall.call(call_id).hang_up()
+    hall.skill_queue("loans").depth()
+
+One mailbox a division carries commands and reads in self-clocked batches; one feed a division brings events back.
+Where a division lives now is found in the directory, and found again after a failover; callers see a pause, not a loss.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from actors.agent import AgentHandle
+from actors.call import CallHandle
+from actors.feed import Deliver, Feed, OnReset, Subscription
+from actors.items import (
+    HallUnavailable,
+    Notice,
+    ReadAgents,
+    ReadHistory,
+    ReadPositions,
+    ReadQueues,
+    ReadStatus,
+    Submit,
+    Subscribed,
+    Unsubscribe,
+    WorkerHello,
+    decode_answer,
+)
+from actors.mailbox import Mailbox, PeerGone
+from actors.media_items import SdpOffer, decode_media_answer
+from actors.network import Network, PollablePeer
+from actors.people import People
+from actors.performer import media_actor_name
+from actors.skill_queue import SkillQueueHandle
+from actors.store_client import StoreUnavailable
+from dispatch.commands import Command
+from dispatch.effects import Reply
+from dispatch.events import Event
+from dispatch.views import AgentView, PositionView, QueueView
+
+FOLLOWER_NAME = "follower"
+MEDIA_MAILBOXES_MAX = 1_000
+
+FindOwner = Callable[[str], Awaitable[str]]
+"""Division -> name of the shard actor that owns it now. Raises PeerGone while nobody does."""
+
+__all__ = ["FOLLOWER_NAME", "FindOwner", "Hall", "HallUnavailable", "MediaRefused", "Notice", "Subscribed"]
+
+
+class MediaRefused(Exception):
+    """The media worker does not take this offer; `reason` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Hall:
+    """Create it inside a running loop; `close` ends its tasks."""
+
+    def __init__(
+        self,
+        network: Network,
+        division_ids: list[str],
+        find_owner: FindOwner,
+        people: People | None = None,
+        gateway_id: str = "",
+    ) -> None:
+        """`gateway_id`: this incarnation's own id, where clients are to be subscribed."""
+        self.division_ids = division_ids
+        self._network = network
+        self._find_owner = find_owner
+        self._people = people
+        self._gateway_id = gateway_id
+        self._mailboxes = {one: Mailbox(one, self._resolver(one)) for one in division_ids}
+        self._feeds: dict[str, Feed] = {}
+        self._media: dict[str, Mailbox] = {}
+        self._follower: Mailbox | None = None
+
+    def __repr__(self) -> str:
+        return f"<Hall {list(self._mailboxes.values())} {list(self._feeds.values())}>"
+
+    def _resolver(self, division_id: str) -> Callable[[], Awaitable[PollablePeer]]:
+        async def resolve() -> PollablePeer:
+            return await self._network.peer(await self._find_owner(division_id))
+
+        return resolve
+
+    def _division(self, division_id: str) -> str:
+        chosen = division_id or self.division_ids[0]
+        if chosen not in self._mailboxes:
+            raise HallUnavailable("unknown_division")
+        return chosen
+
+    # -- virtual actors
+
+    def agent(self, agent_id: str, division_id: str = "") -> AgentHandle:
+        return AgentHandle(self, self._division(division_id), agent_id)
+
+    def call(self, call_id: str, division_id: str = "") -> CallHandle:
+        return CallHandle(self, self._division(division_id), call_id)
+
+    def skill_queue(self, queue_id: str, division_id: str = "") -> SkillQueueHandle:
+        return SkillQueueHandle(self, self._division(division_id), queue_id)
+
+    # -- commands and reads
+
+    async def submit(self, command: Command, division_id: str = "") -> Reply:
+        """Return the engine's answer once it is durable. Raises HallUnavailable: repeat with the same command id."""
+        reply: Reply = await self.ask(Submit(self._division(division_id), command))
+        return reply
+
+    async def ask(self, item: Any) -> Any:
+        """Send one item to its division and return its typed answer. Raises HallUnavailable."""
+        body = await self._mailboxes[self._division(item.division_id)].send(item)
+        return decode_answer(type(item), body)
+
+    async def positions(self, call_ids: list[str], division_id: str = "") -> list[PositionView]:
+        views: list[PositionView] = await self.ask(ReadPositions(self._division(division_id), call_ids))
+        return views
+
+    async def queues(self, division_id: str = "") -> list[QueueView]:
+        views: list[QueueView] = await self.ask(ReadQueues(self._division(division_id)))
+        return views
+
+    async def agents(self, division_id: str = "") -> list[AgentView]:
+        views: list[AgentView] = await self.ask(ReadAgents(self._division(division_id)))
+        return views
+
+    async def history(self, call_id: str, division_id: str = "") -> list[Event]:
+        """Every event of a call, from the archive; what is durable now is in it."""
+        if self._follower is None:
+            self._follower = Mailbox(FOLLOWER_NAME, lambda: self._network.peer(FOLLOWER_NAME))
+        body = await self._follower.send(ReadHistory(self._division(division_id), call_id))
+        events: list[Event] = decode_answer(ReadHistory, body)
+        return events
+
+    async def status(self) -> dict[str, Any]:
+        """What each division's shard says of itself; `unavailable` in the place of one that does not answer."""
+
+        async def one(division_id: str) -> dict[str, Any]:
+            try:
+                answer: dict[str, Any] = await self.ask(ReadStatus(division_id))
+            except HallUnavailable as error:
+                return {"unavailable": error.reason}
+            return answer
+
+        answers = await asyncio.gather(*(one(division_id) for division_id in self.division_ids))
+        return {"divisions": dict(zip(self.division_ids, answers, strict=True))}
+
+    # -- clients of a gateway
+
+    async def subscribe(
+        self,
+        recipient: str,
+        connection_id: str,
+        after: int | None,
+        deliver: Deliver,
+        on_reset: OnReset,
+        division_id: str = "",
+    ) -> Subscribed:
+        """Connect a client: journals the connection, returns what it missed or a snapshot, then delivers event by event.
+
+        `deliver` and `on_reset` are called in this loop and must not block. A notice with number 0 says that a newer
+        connection of the same client has replaced this one. Raises HallUnavailable.
+        """
+        division = self._division(division_id)
+        feed = self._feeds.get(division)
+        if feed is None:
+            feed = self._feeds[division] = Feed(
+                division, self._gateway_id, self._mailboxes[division], self._resolver(division)
+            )
+        return await feed.subscribe(Subscription(recipient, connection_id, deliver, on_reset), after)
+
+    async def unsubscribe(self, recipient: str, connection_id: str, division_id: str = "") -> None:
+        """The connection is gone: grace begins. Raises HallUnavailable."""
+        division = self._division(division_id)
+        if division in self._feeds:
+            self._feeds[division].forget(recipient, connection_id)
+        await self.ask(Unsubscribe(division, recipient, connection_id))
+
+    # -- media
+
+    async def rtc_answer(
+        self, worker_id: str, worker_epoch: int, call_id: str, attempt: int, party: str, sdp_offer: str
+    ) -> str:
+        """Return the media worker's SDP answer for one party. Raises MediaRefused, HallUnavailable."""
+        name = media_actor_name(worker_id, worker_epoch)
+        mailbox = self._media.get(name)
+        if mailbox is None:
+            if len(self._media) >= MEDIA_MAILBOXES_MAX:
+                await self._media.pop(next(iter(self._media))).close()
+            mailbox = self._media[name] = Mailbox(name, lambda: self._network.peer(name))
+        answer = decode_media_answer(await mailbox.send(SdpOffer(call_id, attempt, party, sdp_offer)))
+        if answer.reason:
+            raise MediaRefused(answer.reason)
+        return answer.sdp
+
+    async def hello(self, item: WorkerHello) -> list[tuple[str, int]]:
+        """A media worker's word to one division; returns its rooms that the division disowns."""
+        reply: Reply = await self.ask(item)
+        return [(call_id, attempt) for call_id, attempt in (reply.value or {}).get("disowned", [])]
+
+    # -- people
+
+    async def remember_person(self, reference: str, fields: dict[str, str]) -> None:
+        """Keep personal fields apart from the journal, erasable. Raises StoreUnavailable."""
+        if self._people is not None:
+            await self._people.put(reference, fields)
+
+    async def person(self, reference: str) -> dict[str, str]:
+        """Return the personal fields; empty when there are none."""
+        return await self._people.get(reference) if self._people is not None else {}
+
+    async def close(self) -> None:
+        """End mailboxes and feeds; whoever still waits is told `not_ready`."""
+        parts: list[Feed | Mailbox] = [*self._feeds.values(), *self._mailboxes.values(), *self._media.values()]
+        if self._follower is not None:
+            parts.append(self._follower)
+        await asyncio.gather(*(part.close() for part in parts))
+
+
+def owner_from(directory_read: Callable[[str], Awaitable[Any]]) -> FindOwner:
+    """Make `FindOwner` from a directory's `read_owner`."""
+
+    async def find(division_id: str) -> str:
+        try:
+            owner = await directory_read(division_id)
+        except StoreUnavailable as error:
+            raise PeerGone(f"the directory does not answer: {error.reason}") from error
+        if owner is None:
+            raise PeerGone(f"nobody owns {division_id}")
+        return str(owner.actor_name)
+
+    return find

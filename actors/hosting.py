@@ -1,0 +1,109 @@
+"""One division in a shard: its engine, its epoch, and the way back from the journal.
+
+The engine's memory runs ahead of the journal only inside one turn of the shard's loop. Whenever that lead cannot be
+made durable, or a step raised, the memory is thrown away and made anew from the journal (SAFETY.md 1, 4).
+"""
+
+import structlog
+
+from actors.journal import Append, Journal, JournalGap
+from dispatch.codec import decode_events, encode_events
+from dispatch.commands import Command
+from dispatch.effects import Effect, Notify, Reply
+from dispatch.engine import Engine
+from dispatch.events import Event
+
+READ_BATCHES = 500
+"""Journal entries a round trip while replaying: about 1 MB."""
+READS_MAX = 5
+"""The snapshot may be replaced and the journal trimmed below a reader; that happens once in many minutes."""
+
+log = structlog.get_logger()
+
+
+class HostedDivision:
+    """A division that this shard owns."""
+
+    def __init__(self, division_id: str, journal: Journal) -> None:
+        self.division_id = division_id
+        self._journal = journal
+        self.engine = Engine(division_id)
+        self.epoch = 0
+        self.batch = 0
+        """The last batch that is durable."""
+        self.events: list[Event] = []
+        """Decided in this turn, not durable yet."""
+        self.effects: list[Effect] = []
+        self.stopped_reason = ""
+        """Not empty: an operator must look (SAFETY.md 4); every command is refused by this name."""
+
+    def __repr__(self) -> str:
+        return f"<HostedDivision {self.division_id} epoch={self.epoch} batch={self.batch} {self.engine!r}>"
+
+    async def open(self) -> None:
+        """Take the next epoch, which fences every predecessor, and come back from the journal."""
+        opened = await self._journal.open(self.division_id)
+        self.epoch = opened.epoch
+        await self.recover()
+
+    async def recover(self) -> None:
+        """Throw memory away and replay. Raises StoreUnavailable; `JournalGap` after `READS_MAX` tries."""
+        for attempt in range(1, READS_MAX + 1):
+            try:
+                await self._replay()
+                return
+            except JournalGap:
+                if attempt == READS_MAX:
+                    raise
+                log.warning("division.replay_again", division=self.division_id, attempt=attempt)
+
+    async def _replay(self) -> None:
+        snapshot = await self._journal.read_snapshot(self.division_id)
+        batch, engine = 0, Engine(self.division_id)
+        if snapshot is not None:
+            batch, engine = snapshot[0], Engine.restore(self.division_id, b"".join(snapshot[1]))
+        while entries := await self._journal.read(self.division_id, batch, READ_BATCHES):
+            for number, payload in entries:
+                engine.replay(decode_events(payload))
+                batch = number
+        engine.wake()
+        self.engine, self.batch = engine, batch
+        self.events, self.effects = [], []
+        log.info("division.replayed", division=self.division_id, epoch=self.epoch, batch=batch, engine=repr(engine))
+
+    def step(self, command: Command, at_ms: int) -> Reply:
+        """Carry out what was due before `at_ms`, then the command."""
+        deadline_ms = self.engine.next_deadline_ms()
+        if deadline_ms is not None and deadline_ms <= at_ms:
+            self.expire(at_ms)
+        return self.step_now(command, at_ms)
+
+    def step_now(self, command: Command, at_ms: int) -> Reply:
+        """Carry out the command before anything that is due: after an outage (SAFETY.md 8)."""
+        events, effects = self.engine.step(command, at_ms)
+        reply = effects.pop()
+        assert isinstance(reply, Reply)
+        self._keep(events, effects)
+        return reply
+
+    def expire(self, now_ms: int) -> None:
+        """Do what has come due."""
+        self._keep(*self.engine.expire(now_ms))
+
+    def _keep(self, events: list[Event], effects: list[Effect]) -> None:
+        self.events.extend(events)
+        self.effects.extend(effects)
+
+    def append(self) -> Append | None:
+        """This turn's events as ONE journal entry, or None when nothing was decided."""
+        if not self.events:
+            return None
+        return Append(self.division_id, self.epoch, self.batch + 1, encode_events(self.events))
+
+    def release(self) -> tuple[list[Notify], list[Effect]]:
+        """The entry is durable: hand out what may be seen and done now."""
+        if self.events:
+            self.batch += 1
+        effects, self.effects, self.events = self.effects, [], []
+        notices = [effect for effect in effects if isinstance(effect, Notify)]
+        return notices, [effect for effect in effects if not isinstance(effect, Notify)]

@@ -1,0 +1,197 @@
+"""What travels in a batch to a shard, and what comes back. MessagePack, typed; no pickled classes (SAFETY.md 7).
+
+A batch is a list of items; the answer is a list of as many bodies, in the same order. Which type a body has follows from
+its item, so bodies are decoded by the asker (`ANSWER_TYPES`).
+"""
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw, Struct
+
+from dispatch.commands import Command
+from dispatch.effects import Reply
+from dispatch.events import Event
+from dispatch.views import AgentView, CallView, PositionView, QueueView, SessionView
+
+
+class Submit(Struct, array_like=True, tag="submit"):
+    """A command for the division's engine. Answer: `Reply`, once durable."""
+
+    division_id: str
+    command: Command
+
+
+class Subscribe(Struct, array_like=True, tag="subscribe"):
+    """Connect a client through a gateway and send it its events from `after` on. Answer: `Subscribed`."""
+
+    division_id: str
+    recipient: str
+    connection_id: str
+    gateway_id: str
+    after: int | None
+    """The client's last event number; None asks for a snapshot."""
+
+
+class Unsubscribe(Struct, array_like=True, tag="unsubscribe"):
+    """The connection is gone. Answer: `Reply`."""
+
+    division_id: str
+    recipient: str
+    connection_id: str
+
+
+class ReadCall(Struct, array_like=True, tag="call"):
+    division_id: str
+    call_id: str
+
+
+class ReadAgent(Struct, array_like=True, tag="agent"):
+    division_id: str
+    agent_id: str
+
+
+class ReadQueue(Struct, array_like=True, tag="queue"):
+    division_id: str
+    queue_id: str
+
+
+class ReadQueues(Struct, array_like=True, tag="queues"):
+    division_id: str
+
+
+class ReadAgents(Struct, array_like=True, tag="agents"):
+    division_id: str
+
+
+class ReadPositions(Struct, array_like=True, tag="positions"):
+    division_id: str
+    call_ids: list[str]
+
+
+class WorkerHello(Struct, array_like=True, tag="worker"):
+    """A media worker lives and holds these rooms. Answer: `Reply` with `disowned`: rooms to close (SAFETY.md 16)."""
+
+    division_id: str
+    worker_id: str
+    worker_epoch: int
+    rooms: list[tuple[str, int]]
+    """(call id, attempt) of this division's rooms."""
+    rooms_count: int
+    """Rooms of all divisions."""
+    rooms_max: int
+
+
+class ReadStatus(Struct, array_like=True, tag="status"):
+    """Counts for operators. Answer: names to numbers and texts."""
+
+    division_id: str
+
+
+class ReadHistory(Struct, array_like=True, tag="history"):
+    """For the follower: all events of a call, also of one that left the engine's memory long ago."""
+
+    division_id: str
+    call_id: str
+
+
+Read = ReadStatus | ReadCall | ReadAgent | ReadQueue | ReadQueues | ReadAgents | ReadPositions
+Item = Submit | Subscribe | Unsubscribe | WorkerHello | Read
+
+
+class Notice(Struct, array_like=True):
+    """`event` as number `seq` of `recipient`."""
+
+    recipient: str
+    seq: int
+    event: Event
+
+
+class Subscribed(Struct, array_like=True):
+    kind: Literal["welcome", "resumed", "reset", "refused"]
+    seq: int
+    session: SessionView | None
+    missed: list[Notice]
+    reason: str = ""
+
+
+class Polled(Struct, array_like=True):
+    """Answer to a poll: notices up to `cursor`. `is_lost`: some were dropped, subscribe again."""
+
+    cursor: int
+    notices: list[Notice]
+    is_lost: bool = False
+
+
+ANSWER_TYPES: dict[type[Any], Any] = {
+    Submit: Reply,
+    Subscribe: Subscribed,
+    Unsubscribe: Reply,
+    WorkerHello: Reply,
+    ReadCall: CallView | None,
+    ReadAgent: AgentView | None,
+    ReadQueue: QueueView | None,
+    ReadQueues: list[QueueView],
+    ReadAgents: list[AgentView],
+    ReadPositions: list[PositionView],
+    ReadStatus: dict[str, Any],
+    ReadHistory: list[Event],
+}
+
+_REFUSAL_HEAD = b"\x81"
+"""A map of one pair; every answer proper is an array, nil or a map of more."""
+
+
+class HallUnavailable(Exception):
+    """What was asked may or may not happen: repeat it with the same id. `retry_after_ms` says when."""
+
+    def __init__(self, reason: str, retry_after_ms: int = 1_000) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_ms = retry_after_ms
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.reason, self.retry_after_ms))
+
+
+_refusal_decoder: msgspec.msgpack.Decoder[dict[str, str]] = msgspec.msgpack.Decoder(dict[str, str])
+_encoder = msgspec.msgpack.Encoder()
+_items_decoder: msgspec.msgpack.Decoder[list[Item]] = msgspec.msgpack.Decoder(list[Item])
+_bodies_decoder: msgspec.msgpack.Decoder[list[Raw]] = msgspec.msgpack.Decoder(list[Raw])
+_answer_decoders = {item: msgspec.msgpack.Decoder(answer) for item, answer in ANSWER_TYPES.items()}
+_polled_decoder: msgspec.msgpack.Decoder[Polled] = msgspec.msgpack.Decoder(Polled)
+
+
+_histories_decoder: msgspec.msgpack.Decoder[list[ReadHistory]] = msgspec.msgpack.Decoder(list[ReadHistory])
+
+
+def decode_history_items(payload: bytes) -> list[ReadHistory]:
+    return _histories_decoder.decode(payload)
+
+
+def encode(value: Any) -> bytes:
+    return _encoder.encode(value)
+
+
+def decode_items(payload: bytes) -> list[Item]:
+    return _items_decoder.decode(payload)
+
+
+def decode_bodies(payload: bytes) -> list[Raw]:
+    return _bodies_decoder.decode(payload)
+
+
+def encode_refusal(reason: str) -> bytes:
+    """An item that was never stepped: no answer of its type, but why not."""
+    return _encoder.encode({"refused": reason})
+
+
+def decode_answer(item_type: type[Any], body: Raw | bytes) -> Any:
+    """Return the item's typed answer. Raises HallUnavailable where the item was refused unstepped."""
+    if bytes(memoryview(body)[:1]) == _REFUSAL_HEAD:
+        raise HallUnavailable(_refusal_decoder.decode(body)["refused"])
+    return _answer_decoders[item_type].decode(body)
+
+
+def decode_polled(payload: bytes) -> Polled:
+    return _polled_decoder.decode(payload)

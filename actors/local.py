@@ -1,0 +1,121 @@
+"""A hall inside one process: the real shard, mailboxes, feeds and engine, without Ray.
+
+For tests of what stands above (the gateway) and for the simulator. The network is a dictionary; nothing else differs.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from actors.hall import FOLLOWER_NAME, Hall
+from actors.items import decode_history_items, encode
+from actors.journal import Journal
+from actors.journal_memory import MemoryJournal
+from actors.mailbox import PeerGone
+from actors.network import PollablePeer
+from actors.performer import Performer
+from actors.shard import Shard, ShardEnded, ShardSettings
+from dispatch.codec import decode_events
+from dispatch.commands import ApplyPlan
+from dispatch.plan import Plan
+
+
+class LocalPeer:
+    """A part in this process. Its answer arrives in a later turn of the loop, as over a wire."""
+
+    def __init__(self, name: str, part: Any) -> None:
+        self.name = name
+        self._part = part
+
+    async def receive(self, sender: str, number: int, payload: bytes) -> bytes:
+        await asyncio.sleep(0)
+        try:
+            answer: bytes = await self._part.receive(sender, number, payload)
+        except ShardEnded as error:
+            raise PeerGone(str(error)) from error
+        return answer
+
+    async def poll(self, gateway_id: str, cursor: int, wait_s: float) -> bytes:
+        try:
+            answer: bytes = await self._part.poll(gateway_id, cursor, wait_s)
+        except ShardEnded as error:
+            raise PeerGone(str(error)) from error
+        return answer
+
+
+class LocalNetwork:
+    """Parts by name."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, Any] = {}
+
+    async def peer(self, name: str) -> PollablePeer:
+        part = self.parts.get(name)
+        if part is None:
+            raise PeerGone(f"no part {name!r}")
+        return LocalPeer(name, part)
+
+
+class LocalFollower:
+    """Answers histories straight from the journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    async def receive(self, sender: str, number: int, payload: bytes) -> bytes:
+        histories = []
+        for item in decode_history_items(payload):
+            batches = await self._journal.read(item.division_id, 0, 1_000_000)
+            events = [event for _, entry in batches for event in decode_events(entry)]
+            histories.append([event for event in events if getattr(event, "call_id", None) == item.call_id])
+        return encode(histories)
+
+
+class LocalHall:
+    """A hall of one shard over a journal. `kill_shard` and `start_shard` let tests fail it over."""
+
+    def __init__(self, plan: Plan, journal: Journal | None = None) -> None:
+        self.plan = plan
+        self.journal = journal or MemoryJournal()
+        self.network = LocalNetwork()
+        self.shard: Shard | None = None
+        self._epoch = 0
+
+    async def start_shard(self) -> Shard:
+        """Start the next incarnation of the shard and enter it as owner."""
+        self._epoch += 1
+        name = f"shard-0-e{self._epoch}"
+        shard = Shard(ShardSettings(name, [self.plan.division_id]), self.journal, None, Performer(self.network))
+        await shard.start()
+        shard.submit(self.plan.division_id, ApplyPlan(plan=self.plan, digest="local"))
+        self.network.parts[name] = self.shard = shard
+        return shard
+
+    async def kill_shard(self) -> None:
+        """Take the shard away without a word to anybody, as a kill -9 does: its memory is gone, what is durable stays."""
+        if self.shard is not None:
+            self.network.parts.pop(self.shard.settings.name, None)
+            await self.shard.stop()
+            self.shard = None
+
+    async def find_owner(self, division_id: str) -> str:
+        if self.shard is None or division_id != self.plan.division_id:
+            raise PeerGone(f"nobody owns {division_id}")
+        return self.shard.settings.name
+
+    def hall(self, gateway_id: str) -> Hall:
+        """Make a client of this hall; the caller closes it."""
+        return Hall(self.network, [self.plan.division_id], self.find_owner, gateway_id=gateway_id)
+
+
+@asynccontextmanager
+async def local_hall(plan: Plan, journal: Journal | None = None) -> AsyncIterator[LocalHall]:
+    """Run a hall inside this process for as long as the context lasts."""
+    local = LocalHall(plan, journal)
+    local.network.parts[FOLLOWER_NAME] = LocalFollower(local.journal)
+    await local.start_shard()
+    try:
+        yield local
+    finally:
+        await local.kill_shard()

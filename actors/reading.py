@@ -1,0 +1,41 @@
+"""Answers to reads, made from a division's state inside the shard's turn, after that turn's events are durable."""
+
+from typing import Any
+
+from actors.items import (
+    Read,
+    ReadAgent,
+    ReadAgents,
+    ReadCall,
+    ReadPositions,
+    ReadQueue,
+    WorkerHello,
+)
+from dispatch.effects import Reply
+from dispatch.state import State
+from dispatch.viewing import agent_view, call_view, position_views, queue_view
+
+
+def read(state: State, item: Read) -> Any:
+    """Return the item's answer as `items.ANSWER_TYPES` says."""
+    if isinstance(item, ReadCall):
+        return call_view(state, item.call_id)
+    if isinstance(item, ReadAgent):
+        return agent_view(state, item.agent_id)
+    if isinstance(item, ReadQueue):
+        return queue_view(state, item.queue_id)
+    if isinstance(item, ReadPositions):
+        return position_views(state, item.call_ids)
+    if isinstance(item, ReadAgents):
+        return [agent_view(state, agent_id) for agent_id in state.agents]
+    return [queue_view(state, queue_id) for queue_id, queue in state.queues.items() if not queue.is_retired]
+
+
+def disowned_rooms(state: State, item: WorkerHello) -> Reply:
+    """Name the rooms that the worker holds and the division knows nothing of any more."""
+    disowned = []
+    for call_id, attempt in item.rooms:
+        call = state.calls.get(call_id)
+        if call is None or all(room.attempt != attempt for room in call.rooms):
+            disowned.append([call_id, attempt])
+    return Reply("", {"disowned": disowned})

@@ -1,0 +1,65 @@
+"""The media workers as a shard knows them: from their own word once a second.
+
+Choice, as named cases in order: (1) the least loaded worker with room for one more, its load corrected by what was given
+to it since its last word, so that a burst spreads although reports are late (ROUTING.md 5.25); (2) none: the asker
+tries again, and the call's own deadline bounds that. Regions and carriers come with the media issue.
+"""
+
+from actors.items import WorkerHello
+from dispatch.commands import LoseWorker
+
+WORKER_LEASE_MS = 5_000
+
+
+class KnownWorker:
+    __slots__ = ("epoch", "given_count", "rooms_count", "rooms_max", "seen_at_ms")
+
+    def __init__(self) -> None:
+        self.epoch = -1
+        self.rooms_count = self.rooms_max = self.given_count = self.seen_at_ms = 0
+
+    @property
+    def free_count(self) -> int:
+        return self.rooms_max - self.rooms_count - self.given_count
+
+
+class Workers:
+    def __init__(self) -> None:
+        self._workers: dict[str, KnownWorker] = {}
+        self._told: dict[tuple[str, str], int] = {}
+        """(division, worker) -> the epoch below which the division has been told that all is lost."""
+
+    def __repr__(self) -> str:
+        return f"<Workers {len(self._workers)} free={sum(one.free_count for one in self._workers.values())}>"
+
+    def hello(self, item: WorkerHello, now_ms: int) -> LoseWorker | None:
+        """Take a worker's word. Returns what the division must learn of its earlier epochs, once."""
+        worker = self._workers.setdefault(item.worker_id, KnownWorker())
+        if item.worker_epoch < worker.epoch:
+            return None
+        worker.epoch, worker.seen_at_ms = item.worker_epoch, now_ms
+        worker.rooms_count, worker.rooms_max, worker.given_count = item.rooms_count, item.rooms_max, 0
+        if self._told.get((item.division_id, item.worker_id)) == item.worker_epoch:
+            return None
+        self._told[item.division_id, item.worker_id] = item.worker_epoch
+        return LoseWorker(worker_id=item.worker_id, worker_epoch=item.worker_epoch - 1)
+
+    def choose(self) -> tuple[str, int] | None:
+        """Return (worker id, epoch) for one more room, or None when all are full or none lives."""
+        best = max(self._workers.items(), key=lambda one: one[1].free_count, default=None)
+        if best is None or best[1].free_count <= 0:
+            return None
+        best[1].given_count += 1
+        return best[0], best[1].epoch
+
+    def forgive(self, outage_ms: int) -> None:
+        for worker in self._workers.values():
+            worker.seen_at_ms += outage_ms
+
+    def lost(self, now_ms: int) -> list[LoseWorker]:
+        """Return those that have been silent for longer than their lease, and forget them."""
+        lost = [one for one, worker in self._workers.items() if now_ms - worker.seen_at_ms > WORKER_LEASE_MS]
+        return [LoseWorker(worker_id=one, worker_epoch=self._workers.pop(one).epoch) for one in lost]
+
+    def loads(self) -> dict[str, int]:
+        return {worker_id: worker.rooms_count + worker.given_count for worker_id, worker in self._workers.items()}
