@@ -7,6 +7,7 @@ never a broken one. All segments of a party (it may have reconnected) come into 
 """
 
 import heapq
+import io
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -26,8 +27,6 @@ HOLE_MIN_US = 2_000_000
 """A pause in what arrived that the manifest names. Cameras and microphones that run never pause so long."""
 HOLES_NAMED_MAX = 100
 MILLISECONDS = Fraction(1, 1000)
-OPUS_HEAD = b"OpusHead\x01\x02\x00\x00\x80\xbb\x00\x00\x00\x00\x00"
-"""Version 1, 2 channels, no pre-skip, 48 kHz, no gain, mapping 0 (RFC 7845 section 5.1)."""
 AUDIO_PACKET_US = 20_000
 VIDEO_FRAME_US = 33_333
 
@@ -194,9 +193,8 @@ class _File:
                 "vp8", rate=30, width=width, height=height, time_base=MILLISECONDS
             )
         if has_audio:
-            audio = self._container.add_mux_stream("opus", rate=48_000, layout="stereo", time_base=MILLISECONDS)
-            audio.codec_context.extradata = OPUS_HEAD
-            self._streams[False] = audio
+            self._template = _opus_template()
+            self._streams[False] = self._container.add_stream_from_template(self._template.streams.audio[0])
         self._last_ms = {True: -1, False: -1}
 
     def write(self, unit: Unit, started_at_us: int) -> None:
@@ -215,6 +213,22 @@ class _File:
 
     def close(self) -> None:
         self._container.close()
+
+
+def _opus_template() -> Any:
+    """A file with one silent Opus packet. PyAV gives a stream its Opus header (RFC 7845) from another stream only."""
+    content = io.BytesIO()
+    with av.open(content, "w", format="webm") as container:
+        stream = container.add_stream("libopus", rate=48_000, layout="stereo")
+        silence = av.AudioFrame(format="s16", layout="stereo", samples=960)
+        silence.sample_rate = 48_000
+        silence.pts = 0
+        for plane in silence.planes:
+            plane.update(bytes(plane.buffer_size))
+        for packet in [*stream.encode(silence), *stream.encode(None)]:
+            container.mux(packet)
+    content.seek(0)
+    return av.open(content)
 
 
 def mux(reader: CaptureReader, path: Path) -> Muxed:
