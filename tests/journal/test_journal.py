@@ -153,8 +153,9 @@ async def test_a_reader_is_told_of_a_hole(journal: Journal) -> None:
     epoch = await fill(journal, "main", 3)
     await journal.write_snapshot("main", 3, [b"state"])
     await journal.trim("main", 2)
-    with pytest.raises(JournalGap):
+    with pytest.raises(JournalGap) as gap:
         await journal.read("main", 0, 10)
+    assert (gap.value.wanted_batch, gap.value.first_batch) == (1, 3)
     assert await journal.read("main", 2, 10) == [(3, b"batch 3")]
     await journal.trim("main", 3)
     with pytest.raises(JournalGap):

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from actors.journal import PIECE_BYTES_MAX, Append, Fenced, NotDurable, RedisJournal, StoreUnavailable
+from actors.journal import PIECE_BYTES_MAX, Append, Fenced, JournalGap, NotDurable, RedisJournal, StoreUnavailable
 from actors.store import EmbeddedStore
 from actors.store_client import StoreClient
 
@@ -195,3 +195,4 @@ def test_errors_travel_between_processes() -> None:
     """Given the errors a Ray call may carry, when they are pickled, then their reasons arrive."""
     assert pickle.loads(pickle.dumps(StoreUnavailable("timeout", "x"))).reason == "timeout"
     assert pickle.loads(pickle.dumps(Fenced({"main": "epoch"}))).reasons == {"main": "epoch"}
+    assert pickle.loads(pickle.dumps(JournalGap("main", 3, 7))).first_batch == 7

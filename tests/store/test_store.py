@@ -8,8 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
@@ -18,6 +17,7 @@ import pytest
 from actors.journal import Append, RedisJournal, StoreUnavailable
 from actors.store import EmbeddedStore, StoreFailed, StoreFolderTaken
 from actors.store_client import StoreClient
+from tests.waiting import until
 
 PARENT = """
 import asyncio, sys
@@ -47,14 +47,6 @@ async def store(tmp_path: Path) -> AsyncIterator[EmbeddedStore]:
     pid = store.pid
     await store.stop()
     assert pid is None or not psutil.pid_exists(pid)
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    """Wait, in bounded time, for what a process outside of the loop does."""
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 def is_restarted(store: EmbeddedStore, count: int) -> bool:
