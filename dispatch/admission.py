@@ -26,9 +26,9 @@ def request_call(engine: Decider, command: cm.RequestCall) -> Reply:
         return Reply("already_in_call", {"call_id": live.id})
     if queue.plan.recording == "required" and not command.is_consented:
         return Reply("consent_required")
-    if queue.counts[lc.WAITING] >= queue.plan.waiting_max:
+    if queue.counts[lc.WAITING] >= queue.plan.waiting_max and queue.pool.first(None, engine.now_ms) is None:
         return Reply("queue_full", {"waiting_max": queue.plan.waiting_max})
-    if len(state.calls) >= state.plan.live_calls_max:
+    if len(state.calls) - state.ended_count >= state.plan.live_calls_max:
         return Reply("hall_full", {"live_calls_max": state.plan.live_calls_max})
     engine.emit(
         ev.CallQueued(
@@ -55,7 +55,7 @@ def hang_up(engine: Decider, command: cm.HangUp) -> Reply:
     role, _, own_id = command.principal.partition(":")
     if role == "customer" and own_id != call.customer_id:
         return Reply("not_yours")
-    if role == "agent" and (own_id != call.agent_id or call.state == lc.RESERVED):
+    if role == "agent" and (not own_id or own_id != call.agent_id or call.state == lc.RESERVED):
         return Reply("not_yours")
     if call.state == lc.ENDED:
         return Reply("wrong_state", {"state": call.state, "reason": call.end_reason})

@@ -6,7 +6,8 @@ from dispatch import lifecycle as lc
 from dispatch.admission import end_call, requeue
 from dispatch.effects import Reply
 from dispatch.matching import Decider
-from dispatch.model import Recipient
+from dispatch.model import Agent, Recipient
+from dispatch.reservations import end_wrap_ups, give_back_reservations
 
 
 def connect(engine: Decider, command: cm.Connect) -> Reply:
@@ -14,6 +15,8 @@ def connect(engine: Decider, command: cm.Connect) -> Reply:
     role, _, own_id = command.recipient.partition(":")
     if not own_id or role not in ("customer", "agent", "supervisor", "operator"):
         return Reply("unknown_recipient")
+    if not command.connection_id:
+        return Reply("bad_value", {"allowed": "a connection_id"})
     if role == "agent" and own_id not in engine.state.agents:
         return Reply("unknown_agent", {"agent_id": own_id})
     known = engine.state.recipients.get(command.recipient)
@@ -59,31 +62,28 @@ def _is_awaited(engine: Decider, recipient_id: str) -> bool:
 
 def end_grace(engine: Decider, recipient_id: str) -> None:
     """Nobody came back: a customer's call ends, an agent is signed out and its calls go back to their old places."""
-    state = engine.state
-    recipient = state.recipients[recipient_id]
     engine.emit(ev.Disconnected(engine.now_ms, recipient_id, "", 0))
-    role, _, own_id = recipient.id.partition(":")
+    state = engine.state
+    role, _, own_id = recipient_id.partition(":")
     if role == "customer":
         call = state.calls.get(state.call_by_customer.get(own_id, ""))
-        if call is not None and call.state != lc.ENDED:
+        # A call asked for over the API after the connection went is not one that waits for it.
+        if call is not None and call.state != lc.ENDED and call.is_customer_gone:
             end_call(engine, call, "customer_lost")
         return
-    agent = state.agents[own_id]
+    agent = state.agents.get(own_id)
+    if agent is not None:
+        _sign_out_lost(engine, agent)
+
+
+def _sign_out_lost(engine: Decider, agent: Agent) -> None:
+    give_back_reservations(engine, agent, "agent_lost")
     for call_id, engagement in list(agent.engagements.items()):
-        call = state.calls.get(call_id)
-        if engagement == lc.IN_CALL and call is not None:
-            requeue(engine, call, "agent_lost")
-        elif engagement == lc.RESERVED and call is not None:
-            _give_back(engine, call_id, "agent_lost")
-        elif engagement == lc.WRAP_UP:
-            engine.emit(ev.WrapUpEnded(engine.now_ms, call_id, agent.id, "signed_out"))
+        if engagement == lc.IN_CALL:
+            requeue(engine, engine.state.calls[call_id], "agent_lost")
+    end_wrap_ups(engine, agent)
     if agent.activity != lc.OFFLINE:
         engine.emit(ev.AgentActivityChanged(engine.now_ms, agent.id, lc.OFFLINE, "connection_lost"))
-
-
-def _give_back(engine: Decider, call_id: str, outcome: str) -> None:
-    call = engine.state.calls[call_id]
-    engine.emit(ev.ReservationClosed(engine.now_ms, call.id, call.reservation_id, call.agent_id, outcome))
 
 
 def set_activity(engine: Decider, command: cm.SetActivity) -> Reply:
@@ -99,11 +99,9 @@ def set_activity(engine: Decider, command: cm.SetActivity) -> Reply:
     if (agent.activity, agent.reason) == (command.activity, command.reason):
         return Reply()
     if command.activity != lc.READY:
-        for call_id, engagement in list(agent.engagements.items()):
-            if engagement == lc.RESERVED:
-                _give_back(engine, call_id, "agent_left")
-            elif engagement == lc.WRAP_UP and command.activity == lc.OFFLINE:
-                engine.emit(ev.WrapUpEnded(engine.now_ms, call_id, agent.id, "signed_out"))
+        give_back_reservations(engine, agent, "agent_left")
+    if command.activity == lc.OFFLINE:
+        end_wrap_ups(engine, agent)
     engine.emit(ev.AgentActivityChanged(engine.now_ms, agent.id, command.activity, command.reason))
     return Reply()
 

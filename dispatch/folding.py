@@ -99,7 +99,11 @@ def _disconnected(state: State, event: ev.Disconnected) -> None:
     recipient.grace_until_ms = event.grace_until_ms
     if event.grace_until_ms:
         state.timers.arm(event.grace_until_ms, tm.GRACE, recipient.id)
-    _set_gone(state, event.recipient, True, event.at_ms + state.plan.reservation_grace_ms)
+    if event.grace_until_ms:
+        _set_gone(state, event.recipient, True, event.at_ms + state.plan.reservation_grace_ms)
+    elif event.recipient.startswith("agent:"):
+        # Nobody waits for this agent any more; without a connection (over the API) it may sign in again.
+        _set_gone(state, event.recipient, False, 0)
     _drop_customer(state, recipient)
 
 
@@ -182,6 +186,7 @@ def _call_queued(state: State, event: ev.CallQueued) -> None:
 
 def _call_moved(state: State, event: ev.CallMoved) -> None:
     call = call_of(state, event)
+    move(state, call, event)
     if not call.is_customer_gone:
         state.leave_line(call)
     state.queues[call.queue_id].counts[call.state] -= 1
@@ -195,8 +200,8 @@ def _call_moved(state: State, event: ev.CallMoved) -> None:
 def _call_reserved(state: State, event: ev.CallReserved) -> None:
     call = call_of(state, event)
     agent = state.agents[event.agent_id]
-    state.leave_line(call)
     move(state, call, event)
+    state.leave_line(call)
     _engage(agent, call.id, event)
     call.cost_units = state.queues[call.queue_id].plan.cost_units
     agent.used_units += call.cost_units
@@ -281,9 +286,10 @@ def _call_requeued(state: State, event: ev.CallRequeued) -> None:
 
 def _call_ended(state: State, event: ev.CallEnded) -> None:
     call = call_of(state, event)
-    if call.state == lc.WAITING and not call.is_customer_gone:
-        state.leave_line(call)
+    is_in_line = call.state == lc.WAITING and not call.is_customer_gone
     move(state, call, event)
+    if is_in_line:
+        state.leave_line(call)
     leave_room(call)
     call.ended_at_ms, call.end_reason, call.media_until_ms = event.at_ms, event.reason, 0
     call.forget_at_ms = event.forget_at_ms
@@ -302,7 +308,7 @@ def _wrap_up(state: State, call: Call, event: ev.CallEnded) -> None:
         agent.idle_since_ms = event.at_ms
     else:
         agent.wrap_ups[call.id] = WrapUpWork(
-            call.id, event.wrap_up, event.at_ms, event.wrap_up_until_ms, call.cost_units
+            call.id, event.wrap_up, event.at_ms, event.wrap_up_until_ms, call.cost_units, call.queue_id
         )
         state.timers.arm(event.wrap_up_until_ms, tm.WRAP_UP, agent.id, call.id)
     call.cost_units = 0
@@ -330,12 +336,13 @@ def _call_forgotten(state: State, event: ev.CallForgotten) -> None:
     call = call_of(state, event)
     move(state, call, event)
     state.queues[call.queue_id].counts[lc.ENDED] -= 1
+    state.ended_count -= 1
     del state.calls[call.id]
     if state.call_by_customer.get(call.customer_id) == call.id:
         del state.call_by_customer[call.customer_id]
-        recipient = state.recipients.get(customer_recipient(call.customer_id))
-        if recipient is not None:
-            _drop_customer(state, recipient)
+    recipient = state.recipients.get(customer_recipient(call.customer_id))
+    if recipient is not None:
+        _drop_customer(state, recipient)
 
 
 # -- answers and time

@@ -10,7 +10,7 @@ from typing import Any
 from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch import timers as tm
-from dispatch.lifecycle import ImpossibleEvent, call_after
+from dispatch.lifecycle import ImpossibleEvent, call_after, room_after
 from dispatch.model import Call, Room
 from dispatch.state import State
 
@@ -25,10 +25,14 @@ def call_of(state: State, event: Any) -> Call:
 def move(state: State, call: Call, event: ev.Event) -> None:
     """Take the call to the state that its table gives, and count it there."""
     after = call_after(call.state, event)
+    if after == call.state:
+        return
     counts = state.queues[call.queue_id].counts
     counts[call.state] -= 1
     counts[after] += 1
     call.state = after
+    if after == lc.ENDED:
+        state.ended_count += 1
 
 
 def ask_room(call: Call, attempt: int) -> None:
@@ -58,7 +62,7 @@ def _room(call: Call, event: Any) -> Room:
 def _room_assigned(state: State, event: ev.RoomAssigned) -> None:
     call = call_of(state, event)
     room = _room(call, event)
-    room.state = lc.ROOM[room.state][ev.RoomAssigned]
+    room.state = room_after(room.state, event)
     room.worker_id, room.worker_epoch = event.worker_id, event.worker_epoch
     if call.recording != "off":
         call.unsealed.append(event.attempt)
@@ -67,14 +71,17 @@ def _room_assigned(state: State, event: ev.RoomAssigned) -> None:
 def _room_opened(state: State, event: ev.RoomOpened) -> None:
     call = call_of(state, event)
     room = _room(call, event)
-    room.state = lc.ROOM[room.state][ev.RoomOpened]
+    room.state = room_after(room.state, event)
     state.tell_parties(call, event)
 
 
 def _room_lost(state: State, event: ev.RoomLost) -> None:
     call = call_of(state, event)
     move(state, call, event)
-    call.rooms.remove(_room(call, event))
+    room = _room(call, event)
+    if room.state == lc.CLOSING:
+        raise ImpossibleEvent(f"the room no longer counts: {event!r}")
+    call.rooms.remove(room)
     state.tell_parties(call, event)
     ask_room(call, event.attempt + 1)
     if call.state == lc.CONNECTED:
@@ -84,7 +91,10 @@ def _room_lost(state: State, event: ev.RoomLost) -> None:
 
 def _room_closed(state: State, event: ev.RoomClosed) -> None:
     call = call_of(state, event)
-    call.rooms.remove(_room(call, event))
+    room = _room(call, event)
+    if room.state != lc.CLOSING:
+        raise ImpossibleEvent(f"the room still counts: {event!r}")
+    call.rooms.remove(room)
 
 
 def _party_joined(state: State, event: ev.PartyJoined) -> None:
@@ -97,6 +107,8 @@ def _party_joined(state: State, event: ev.PartyJoined) -> None:
 
 def _party_left(state: State, event: ev.PartyLeft) -> None:
     call = call_of(state, event)
+    if event.party not in call.joined:
+        raise ImpossibleEvent(f"the party is not in the room: {event!r}")
     call.joined.remove(event.party)
     if call.state == lc.CONNECTED:
         call.media_until_ms = event.rejoin_until_ms
@@ -129,14 +141,10 @@ def _settle_media(call: Call) -> None:
         call.media_until_ms = 0
 
 
-def _recording_sealed(state: State, event: ev.RecordingSealed) -> None:
+def _recording_settled(state: State, event: ev.RecordingSealed | ev.RecordingMissing) -> None:
     call = call_of(state, event)
-    call.unsealed.remove(event.attempt)
-    state.tell_parties(call, event)
-
-
-def _recording_missing(state: State, event: ev.RecordingMissing) -> None:
-    call = call_of(state, event)
+    if event.attempt not in call.unsealed:
+        raise ImpossibleEvent(f"no recording is owed: {event!r}")
     call.unsealed.remove(event.attempt)
     state.tell_parties(call, event)
 
@@ -150,6 +158,6 @@ ROOM_ARMS: dict[type[Any], Callable[[State, Any], None]] = {
     ev.PartyLeft: _party_left,
     ev.RecordingStarted: _recording_started,
     ev.RecordingFailed: _recording_failed,
-    ev.RecordingSealed: _recording_sealed,
-    ev.RecordingMissing: _recording_missing,
+    ev.RecordingSealed: _recording_settled,
+    ev.RecordingMissing: _recording_settled,
 }

@@ -114,6 +114,14 @@ def call_after(state: str, event: ev.Event) -> str:
     return after
 
 
+def room_after(state: str, event: ev.Event) -> str:
+    """Return the room's next state; raise `ImpossibleEvent` where the table has none."""
+    after = ROOM[state].get(type(event))
+    if after is None:
+        raise ImpossibleEvent(f"{type(event).__name__} cannot happen to a room that is {state}: {event!r}")
+    return after
+
+
 def engagement_after(state: str, event: ev.Event) -> str:
     """Return the engagement's next state; raise `ImpossibleEvent` where the table has none."""
     after = ENGAGEMENT[state].get(type(event))

@@ -2,9 +2,11 @@
 
 After each step the engine places what the step touched (a call that began to wait, an agent who became free) until
 nothing touched is left, so no idle eligible agent ever stands beside a waiting eligible call (ROUTING.md 5.18).
-Cost: O(queues of the agent + log n) a freed agent, O(log n) a call.
+The most due call goes first, whether it was touched itself or an agent became free for it; only then the queue's
+strategy says which agent. Cost: O(queues of the agent + log n) a freed agent, O(log n) a call.
 """
 
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from dispatch import lifecycle as lc
@@ -13,6 +15,9 @@ from dispatch.events import CallReserved, Event
 from dispatch.model import Agent, Call
 from dispatch.state import State
 from dispatch.waiting import Key
+
+Wish = tuple[int, int, str, str]
+"""(due_at_ms, order, call id, agent id): a call to place; with an agent id, because that agent became free for it."""
 
 
 class Decider(Protocol):
@@ -25,42 +30,48 @@ class Decider(Protocol):
 
 
 def place(engine: Decider) -> None:
-    """Match all that this step touched. Calls first, the most due first: an agent freed beside them still sees both."""
+    """Match all that this step touched, the most due call first (ROUTING.md 5.16, 5.19)."""
     state = engine.state
-    while state.unplaced or state.freed:
-        if state.unplaced:
-            calls = state.unplaced
-            state.unplaced = []
-            if len(calls) > 1:
-                calls.sort(key=state.key)
-            for call in calls:
-                _place_call(engine, call)
-        else:
-            freed = state.freed
-            state.freed = []
-            for candidate in freed:
-                _place_agent(engine, candidate)
-
-
-def _place_call(engine: Decider, call: Call) -> None:
-    state = engine.state
-    if call.state != lc.WAITING or call.is_customer_gone or call.id not in state.calls:
+    if not state.unplaced and not state.freed:
         return
+    wishes: list[Wish] = [(*state.key(call), "") for call in state.unplaced]
+    heapify(wishes)
+    state.unplaced = []
+    while state.freed or wishes:
+        if state.freed:
+            freed, state.freed = state.freed, []
+            for candidate in freed:
+                _wish(engine, wishes, candidate)
+            continue
+        _, _, call_id, agent_id = heappop(wishes)
+        asked_id = _place_call(engine, call_id)
+        if agent_id and asked_id != agent_id:
+            _wish(engine, wishes, state.candidates[agent_id])
+
+
+def _place_call(engine: Decider, call_id: str) -> str:
+    """Reserve an agent for the call if there is one; return who it is, or ''."""
+    state = engine.state
+    call = state.calls.get(call_id)
+    if call is None or call.state != lc.WAITING or call.is_customer_gone:
+        return ""
     agent = state.queues[call.queue_id].pool.first(call.refused_until_ms, engine.now_ms)
-    if agent is not None:
-        _reserve(engine, call, agent)
+    if agent is None:
+        return ""
+    _reserve(engine, call, agent)
+    return agent.id
 
 
-def _place_agent(engine: Decider, candidate: Candidate) -> None:
-    while candidate.free_units > 0:
-        call = _most_due_call(engine, candidate)
-        if call is None:
-            return
-        _reserve(engine, call, candidate.agent)
+def _wish(engine: Decider, wishes: list[Wish], candidate: Candidate) -> None:
+    """Put the most due call that the agent may take now, if any, among those to be placed."""
+    if candidate.free_units > 0:
+        key = _most_due_key(engine, candidate)
+        if key is not None:
+            heappush(wishes, (*key, candidate.agent.id))
 
 
-def _most_due_call(engine: Decider, candidate: Candidate) -> Call | None:
-    """Across all queues that the agent may serve, the most due call that it has not just refused (ROUTING.md 5.16)."""
+def _most_due_key(engine: Decider, candidate: Candidate) -> Key | None:
+    """Across all queues that the agent may serve, the most due call that it has not just refused."""
     state = engine.state
     best: Key | None = None
     for pool in candidate.pools:
@@ -77,7 +88,7 @@ def _most_due_call(engine: Decider, candidate: Candidate) -> Call | None:
                 if not _has_refused(state.calls[key[2]], candidate.agent, engine.now_ms):
                     best = key
                     break
-    return state.calls[best[2]] if best is not None else None
+    return best
 
 
 def _has_refused(call: Call, agent: Agent, now_ms: int) -> bool:

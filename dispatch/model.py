@@ -92,6 +92,8 @@ class WrapUpWork(Struct, array_like=True, gc=False):
     started_at_ms: int
     until_ms: int
     cost_units: int
+    queue_id: str = ""
+    """Whose `wrap_up_ms_max` bounds an extension, even when the call has left memory."""
 
 
 class Agent(Struct, array_like=True, kw_only=True):

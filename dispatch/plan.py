@@ -54,7 +54,7 @@ class QueuePlan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     connecting_timeout_ms: ReservationTimeoutMs = 15_000
     cost_units: Units = 100
     waiting_max: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
-    """Calls that may wait; one more is refused as `queue_full`."""
+    """Calls that may wait; one more is refused as `queue_full` unless an agent is free for it. 0: nobody may wait."""
     recording: Recording = "required"
     media: Media = "room"
 
@@ -87,6 +87,7 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How long after the end a recording may take to be sealed before it is reported missing."""
     idempotency_keys_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 200_000
     live_calls_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 60_000
+    """Calls that have not ended; one more is refused as `hall_full`."""
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield (key, what is wrong) for each contradiction inside the plan, in file order."""

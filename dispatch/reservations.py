@@ -9,14 +9,15 @@ from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch.effects import Reply
 from dispatch.matching import Decider
-from dispatch.model import Call, WrapUpWork, agent_recipient
+from dispatch.model import Agent, Call, WrapUpWork, agent_recipient
 
 
 def _pending(engine: Decider, reservation_id: str, agent_id: str, principal: str) -> Call | Reply:
     call = engine.state.calls.get(reservation_id.rpartition(".")[0])
     if call is None:
         return Reply("unknown_reservation")
-    if principal.startswith("agent:") and principal != agent_recipient(agent_id):
+    role = principal.partition(":")[0]
+    if role == "customer" or (role == "agent" and principal != agent_recipient(agent_id)):
         return Reply("not_yours")
     if call.reservation_id != reservation_id:
         return Reply("not_pending", {"call_state": call.state})
@@ -72,7 +73,22 @@ def expire(engine: Decider, call: Call) -> None:
     outcome = "agent_lost" if is_lost else "expired"
     engine.emit(ev.ReservationClosed(engine.now_ms, call.id, call.reservation_id, agent_id, outcome, "", not_before_ms))
     if not is_lost and engine.state.agents[agent_id].misses >= plan.misses_max:
+        give_back_reservations(engine, engine.state.agents[agent_id], "agent_left")
         engine.emit(ev.AgentActivityChanged(engine.now_ms, agent_id, lc.NOT_READY, "no_answer"))
+
+
+def give_back_reservations(engine: Decider, agent: Agent, outcome: str) -> None:
+    """Whatever rings at an agent who is not to be asked any more returns to its old place."""
+    for call_id, engagement in list(agent.engagements.items()):
+        if engagement == lc.RESERVED:
+            call = engine.state.calls[call_id]
+            engine.emit(ev.ReservationClosed(engine.now_ms, call.id, call.reservation_id, call.agent_id, outcome))
+
+
+def end_wrap_ups(engine: Decider, agent: Agent) -> None:
+    """Who signs out has no work left."""
+    for call_id in list(agent.wrap_ups):
+        engine.emit(ev.WrapUpEnded(engine.now_ms, call_id, agent.id, "signed_out"))
 
 
 def report_connected(engine: Decider, command: cm.ReportConnected) -> Reply:
@@ -119,8 +135,7 @@ def extend_wrap_up(engine: Decider, command: cm.ExtendWrapUp) -> Reply:
         return work
     if command.extra_ms <= 0:
         return Reply("bad_value", {"allowed": "extra_ms > 0"})
-    call = engine.state.calls.get(command.call_id)
-    queue = engine.state.queues.get(call.queue_id) if call else None
+    queue = engine.state.queues.get(work.queue_id)
     latest_ms = work.started_at_ms + (queue.plan.wrap_up_ms_max if queue else 0)
     until_ms = min(work.until_ms + command.extra_ms, max(latest_ms, work.until_ms))
     if until_ms == work.until_ms:

@@ -78,7 +78,6 @@ def report_closed(engine: Decider, command: cm.ReportRoomClosed) -> Reply:
     if isinstance(found, Reply):
         return found
     lose_room(engine, *found, "closed_by_worker")
-    _forget_if_over(engine, found[0])
     return Reply()
 
 
@@ -86,6 +85,7 @@ def lose_room(engine: Decider, call: Call, room: Room, reason: str) -> None:
     """A closing room is simply closed; the one that counts is lost and asked for anew."""
     if room.state == lc.CLOSING:
         engine.emit(ev.RoomClosed(engine.now_ms, call.id, room.attempt))
+        _forget_if_over(engine, call)
         return
     until_ms = 0
     if call.state == lc.CONNECTED:
@@ -120,7 +120,8 @@ def report_party_left(engine: Decider, command: cm.ReportPartyLeft) -> Reply:
     if isinstance(found, Reply):
         return found
     if command.party in found[0].joined:
-        until_ms = engine.now_ms + engine.state.plan.reconnect_grace_ms
+        # The first loss counts: parties who leave in turn do not keep a call alive that nobody can hear.
+        until_ms = found[0].media_until_ms or engine.now_ms + engine.state.plan.reconnect_grace_ms
         engine.emit(ev.PartyLeft(engine.now_ms, command.call_id, command.attempt, command.party, until_ms))
     return Reply()
 
@@ -142,6 +143,8 @@ def report_recording_failed(engine: Decider, command: cm.ReportRecordingFailed) 
     found = _find_current(engine, command.call_id, command.attempt)
     if isinstance(found, Reply):
         return found
+    if command.party not in PARTIES:
+        return Reply("bad_value", {"allowed": list(PARTIES)})
     call = found[0]
     engine.emit(ev.RecordingFailed(engine.now_ms, command.call_id, command.attempt, command.party, command.reason))
     if call.recording == "required":

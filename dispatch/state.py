@@ -69,6 +69,8 @@ class State:
         self.keys: dict[str, Remembered] = {}
         """`principal|id` of REST idempotency keys, oldest first."""
         self.queues: dict[str, Queue] = {}
+        self.ended_count = 0
+        """Calls in memory that have ended: the others are live."""
         self.pools: dict[PoolKey, Pool] = {}
         self.candidates: dict[str, Candidate] = {}
         self.timers = Timers()
@@ -157,6 +159,7 @@ class State:
         for queue_plan in self.retired_plans.values():
             self._open_queue(queue_plan).is_retired = True
         self.timers.clear()
+        self.ended_count = sum(call.state == lc.ENDED for call in self.calls.values())
         for call in self.calls.values():
             self._index_call(call)
         for agent in self.agents.values():
