@@ -8,7 +8,7 @@ Not here: hanging up and media (`gateway/talk.py`), what the agent is told (`gat
 
 from typing import Any
 
-from actors.hall import AgentHandle
+from actors.agent import AgentHandle
 from gateway import messages as wire
 from gateway import talk
 from gateway.customer import Handler

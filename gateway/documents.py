@@ -6,18 +6,16 @@ call's id alone; no path of a client reaches the file system.
 Not here: the same views as WebSocket messages (`gateway/translation.py`).
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec import structs
 
 from dispatch import events, views
+from media.evidence import MANIFEST_FILE, Manifest, is_room_id
 
-CALL_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}")
-MANIFEST_FILE = "manifest.json"
-MANIFEST_BYTES_MAX = 1_048_576
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -70,17 +68,12 @@ def event_document(event: events.Event) -> dict[str, Any]:
     return {"type": _WORD.sub("_", type(event).__name__).lower(), **structs.asdict(event)}
 
 
-def read_manifest(folder: Path, call_id: str, division_id: str) -> Any | None:
-    """Return the manifest of a call's recording if it is of `division_id`; None when there is none. Reads a file."""
-    if not CALL_ID_PATTERN.fullmatch(call_id):
-        return None
-    path = (folder / call_id / MANIFEST_FILE).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        return None
-    try:
-        with path.open("rb") as file:
-            manifest = json.loads(file.read(MANIFEST_BYTES_MAX))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    labels = manifest.get("labels", {})
-    return manifest if labels.get("division", division_id) == division_id else None
+def read_manifests(folder: Path, call_id: str, division_id: str) -> list[Manifest]:
+    """Return the sealed recordings of a call of `division_id`, one an attempt, in order. Reads files; O(days kept)."""
+    if not is_room_id(call_id):
+        return []
+    # An id that passed holds nothing that a pattern or a path would read as anything but itself.
+    paths = folder.glob(f"????-??-??/{call_id}/attempt-*/{MANIFEST_FILE}")
+    manifests = [msgspec.json.decode(path.read_bytes(), type=Manifest) for path in paths]
+    own = [one for one in manifests if one.labels.get("division") == division_id]
+    return sorted(own, key=lambda manifest: manifest.attempt)

@@ -45,7 +45,7 @@ class Health:
         problem = readiness_problem(status)
         if problem is not None:
             return problem_response(problem, 503)
-        return json_response({"status": "ready"})
+        return json_response({"status": "ready", "gateway_id": self._services.settings.gateway_id})
 
     async def metrics(self, request: web.Request) -> web.Response:
         await self._read_queues()
@@ -66,7 +66,7 @@ class Health:
 
 
 def readiness_problem(status: dict[str, Any]) -> Refused | None:
-    """Say why the hall cannot serve now; None when it can."""
-    if not status.get("is_ready", True):
-        return Refused(str(status.get("reason") or "not_ready"))
-    return None
+    """Say why no client could be served now; None when any division can serve: one that cannot must not stop the others."""
+    divisions: dict[str, dict[str, Any]] = status["divisions"]
+    reasons = [str(one.get("unavailable") or one.get("stopped_reason") or "") for one in divisions.values()]
+    return None if "" in reasons else Refused(reasons[0] if reasons else "not_ready")

@@ -18,6 +18,7 @@ import time
 import structlog
 
 from actors.hall import Hall, HallUnavailable
+from actors.store_client import StoreUnavailable
 
 LOOKUP_MS_MAX = 2_000
 """Longer than this no event is held back for a name."""
@@ -84,11 +85,11 @@ class People:
         try:
             async with asyncio.timeout(LOOKUP_MS_MAX / 1000):
                 fields = await self._hall.person(customer_reference(customer_id))
-        except (HallUnavailable, TimeoutError) as error:
+        except (HallUnavailable, StoreUnavailable, TimeoutError) as error:
             log.warning("person_not_found", error=type(error).__name__)
             fields = {}
         return mask_name(fields.get("display_name", "")) or mask_id(customer_id)
 
     async def remember_customer(self, customer_id: str, display_name: str) -> None:
-        """Keep the name apart from the journal, where it can be erased. Raises HallUnavailable."""
+        """Keep the name apart from the journal, where it can be erased. Raises StoreUnavailable."""
         await self._hall.remember_person(customer_reference(customer_id), {"display_name": display_name})

@@ -9,9 +9,9 @@ Not here: the writing of problem documents (`gateway/problems.py`) and of `error
 
 from typing import Literal, get_args
 
-from actors.hall import HallUnavailable
+from actors.hall import HallUnavailable, MediaRefused
+from actors.store_client import StoreUnavailable
 from dispatch.effects import Refusal
-from media.reports import MediaRefused
 
 OwnReason = Literal[
     "malformed",
@@ -86,7 +86,7 @@ class Refused(Exception):
         return STATUS_BY_REASON.get(self.reason, 409)
 
 
-EXPECTED = (HallUnavailable, MediaRefused, TimeoutError)
+EXPECTED = (HallUnavailable, MediaRefused, StoreUnavailable, TimeoutError)
 """What the layers below raise when they cannot or will not; everything else is a bug."""
 
 
@@ -98,6 +98,8 @@ def refused_by(error: BaseException) -> Refused:
         return Refused(error.reason, "try again with the same id", retry_after_ms=error.retry_after_ms)
     if isinstance(error, MediaRefused):
         return Refused(error.reason)
+    if isinstance(error, StoreUnavailable):
+        return Refused("store_unavailable", "try again with the same id", retry_after_ms=RETRY_AFTER_MS)
     if isinstance(error, TimeoutError):
         return Refused("overloaded", "no answer in time; try again with the same id", retry_after_ms=RETRY_AFTER_MS)
     return Refused("internal", "the server failed; its log says why")

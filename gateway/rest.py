@@ -143,10 +143,11 @@ class Rest:
         if folder is None:
             raise Refused("not_found", "this gateway sees no recordings")
         division_id = speaker.identity.division_id or speaker.hall.division_ids[0]
-        manifest = await asyncio.to_thread(documents.read_manifest, folder, request.match_info["id"], division_id)
-        if manifest is None:
+        call_id = request.match_info["id"]
+        manifests = await asyncio.to_thread(documents.read_manifests, folder, call_id, division_id)
+        if not manifests:
             raise Refused("not_found", "no such recording")
-        return json_response(manifest)
+        return json_response({"call_id": call_id, "manifests": manifests})
 
     async def _call(self, speaker: Speaker, request: web.Request) -> CallView:
         call_id = request.match_info["id"]

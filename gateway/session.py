@@ -89,7 +89,12 @@ class Session:
         except EXPECTED as error:
             refused = refused_by(error)
             self._refuse(refused)
-            self.connection.close(4003 if refused.status == 404 else 1011)
+            self.connection.close(1011)
+            return False
+        if subscribed.kind == "refused":
+            # The division does not know this agent: its plan, not this connection, must change.
+            self._refuse(Refused(subscribed.reason))
+            self.connection.close(4003)
             return False
         self._seq = after or 0
         self._inbox.extendleft(reversed(subscribed.missed))
@@ -114,6 +119,10 @@ class Session:
     # -- what the hall tells
 
     def _deliver(self, notices: list[Notice]) -> None:
+        if notices and notices[0].seq == 0:
+            # Not an event: the hall says that a newer connection, through whatever gateway, has taken this one's place.
+            self.connection.close(4004)
+            return
         self._inbox.extend(notices)
         if len(self._inbox) > INBOX_EVENTS_MAX:
             self._inbox.clear()

@@ -63,9 +63,7 @@ class Client:
             while not self.socket.closed:
                 frame = await self.socket.receive()
                 if frame.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-                    self.messages.append(
-                        json.loads(frame.data) if self.is_text else msgspec.msgpack.decode(frame.data)
-                    )
+                    self.messages.append(json.loads(frame.data) if self.is_text else msgspec.msgpack.decode(frame.data))
         return self.socket.close_code or 0
 
 
@@ -76,9 +74,7 @@ class Visitor:
         self.http = http
         self.base = base
 
-    async def connect(
-        self, token: str, resume: int | None = None, subprotocol: str = JSON, **options: Any
-    ) -> Client:
+    async def connect(self, token: str, resume: int | None = None, subprotocol: str = JSON, **options: Any) -> Client:
         """Open a WebSocket with the token as pages offer it, without waiting for the greeting."""
         query = "" if resume is None else f"?resume={resume}"
         socket = await self.http.ws_connect(

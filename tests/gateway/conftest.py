@@ -6,12 +6,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from client import Visitor
-from stub_hall import StubHall
 
 from gateway.app import Gateway
 from gateway.identity import DevelopmentIssuer
 from gateway.settings import Settings
+from tests.gateway.client import Visitor
+from tests.gateway.stub_hall import StubHall
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.hall import HallUnavailable, Notice, Subscribed
-
 from dispatch import events, views
 from dispatch.effects import Reply
 
@@ -51,9 +50,10 @@ class StubHall:
         self.listeners: dict[str, tuple[str, Callable[..., None], Callable[..., None]]] = {}
         self.seq: dict[str, int] = {}
         self.position_views: list[views.PositionView] = []
-        self.status_value: dict[str, Any] = {"is_ready": True}
+        self.status_value: dict[str, Any] = {"divisions": {"main": {"epoch": 1, "stopped_reason": ""}}}
         self.delay_s = 0.0
         self.unsubscribed: list[str] = []
+        self.subscribed_event = asyncio.Event()
 
     async def answer(self, name: str) -> Reply:
         if self.delay_s:
@@ -73,11 +73,19 @@ class StubHall:
         return StubHandle(self, "queue", queue_id)
 
     async def subscribe(
-        self, recipient: str, connection_id: str, after: int | None, deliver: Any, on_reset: Any, *rest: Any, **more: Any
+        self,
+        recipient: str,
+        connection_id: str,
+        after: int | None,
+        deliver: Any,
+        on_reset: Any,
+        *rest: Any,
+        **more: Any,
     ) -> Subscribed:
         if self.fault is not None:
             raise self.fault
         self.listeners[recipient] = (connection_id, deliver, on_reset)
+        self.subscribed_event.set()
         script = self.subscribed.get(recipient)
         seq = self.seq.get(recipient, 0)
         if script is not None:

@@ -10,16 +10,16 @@ from typing import Any
 
 import aiohttp
 import pytest
-from client import JSON, Visitor
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
-from stub_hall import StubHall
 
 from gateway.app import Gateway
 from gateway.identity import KEY_FILE, DevelopmentIssuer, open_verifier
 from gateway.refusals import Refused
 from gateway.settings import Settings
 from gateway.tls import development_certificate
+from tests.gateway.client import JSON, Visitor
+from tests.gateway.stub_hall import StubHall
 
 Token = Callable[..., str]
 
@@ -166,7 +166,9 @@ def test_tokens_of_others_are_refused(tmp_path: Path, issuer: DevelopmentIssuer)
 
 
 def _unsigned(claims: dict[str, Any]) -> str:
-    parts = [base64.urlsafe_b64encode(json.dumps(one).encode()).rstrip(b"=").decode() for one in ({"alg": "none"}, claims)]
+    parts = [
+        base64.urlsafe_b64encode(json.dumps(one).encode()).rstrip(b"=").decode() for one in ({"alg": "none"}, claims)
+    ]
     return ".".join([*parts, ""])
 
 

@@ -1,18 +1,20 @@
 """REST: roles, ownership, problems, idempotency keys; health, metrics, pages."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
+import aiohttp
+import msgspec
 import pytest
-from client import Visitor
-from stub_hall import StubHall, unavailable
-from test_session import agent_view, call_view
 
 from dispatch import events, views
 from dispatch.effects import Reply
 from gateway.app import Gateway
 from gateway.settings import Settings
+from media.evidence import Manifest
+from tests.gateway.client import Visitor
+from tests.gateway.stub_hall import StubHall, unavailable
+from tests.gateway.test_session import agent_view, call_view
 
 Token = Callable[..., str]
 REQUEST = {"queue_id": "loans", "is_consented": True}
@@ -85,7 +87,7 @@ async def test_what_is_refused(
     ("body", "status", "reason"),
     [
         (b"{", 400, "malformed"),
-        (b'{"queue_id":' * 10_000, 400, "bad_value"),
+        (b'{"queue_id":' * 2_000, 400, "bad_value"),
         (b"{}", 400, "bad_value"),
         (b'{"queue_id":"q","surprise":1}', 400, "bad_value"),
         (b'{"queue_id":"' + b"x" * 70_000 + b'"}', 413, "too_large"),
@@ -109,7 +111,13 @@ async def test_a_bad_key(visitor: Visitor, token: Token) -> None:
 
 @pytest.mark.parametrize(
     ("reason", "status"),
-    [("queue_full", 503), ("already_in_call", 409), ("consent_required", 422), ("unknown_queue", 404), ("not_yours", 403)],
+    [
+        ("queue_full", 503),
+        ("already_in_call", 409),
+        ("consent_required", 422),
+        ("unknown_queue", 404),
+        ("not_yours", 403),
+    ],
 )
 async def test_refusals_of_the_engine(visitor: Visitor, stub: StubHall, token: Token, reason: str, status: int) -> None:
     """Given the engine says no; then its reason and a fitting status."""
@@ -154,7 +162,10 @@ async def test_end_a_call(visitor: Visitor, stub: StubHall, token: Token) -> Non
 
 async def test_history(visitor: Visitor, stub: StubHall, token: Token) -> None:
     """Given events; then they come in order, each with its name."""
-    stub.histories["k-1"] = [events.CallQueued(1, "k-1", "c-1", "loans", 1, 2), events.CallConnected(3, "k-1", "a-1", "c-1")]
+    stub.histories["k-1"] = [
+        events.CallQueued(1, "k-1", "c-1", "loans", 1, 2),
+        events.CallConnected(3, "k-1", "a-1", "c-1"),
+    ]
     _, body, _ = await visitor.request("GET", "/v1/calls/k-1/history", token("operator", "o-1"))
     assert [(one["type"], one["at_ms"]) for one in body["events"]] == [("call_queued", 1), ("call_connected", 3)]
     assert body["events"][0]["queue_id"] == "loans"
@@ -180,14 +191,28 @@ async def test_queues_and_agents(visitor: Visitor, stub: StubHall, token: Token)
 async def test_recordings_are_of_the_own_division(visitor: Visitor, settings: Settings, token: Token) -> None:
     """SAFETY.md 12: given a manifest of each division; then only the own one is shown, and no path leads out."""
     assert settings.recordings_folder is not None
-    for call_id, division in (("k-1", "main"), ("k-2", "other")):
-        (settings.recordings_folder / call_id).mkdir(parents=True)
-        manifest = {"call_id": call_id, "labels": {"division": division}}
-        (settings.recordings_folder / call_id / "manifest.json").write_text(json.dumps(manifest))
-    (settings.recordings_folder.parent / "manifest.json").write_text("{}")
+    for call_id, division, attempt in (("k-1", "main", 2), ("k-1", "main", 1), ("k-2", "other", 1)):
+        folder = settings.recordings_folder / "2026-01-31" / call_id / f"attempt-{attempt}"
+        folder.mkdir(parents=True)
+        manifest = Manifest(
+            call_id=call_id,
+            attempt=attempt,
+            business_reference="",
+            parties=["customer", "agent"],
+            labels={"division": division},
+            worker_id="w-1",
+            worker_epoch=1,
+            started_at_ms=1,
+            ended_at_ms=2,
+            duration_ms=1,
+            sealed_at_ms=3,
+            files=[],
+        )
+        (folder / "manifest.json").write_bytes(msgspec.json.encode(manifest))
     status, body, _ = await visitor.request("GET", "/v1/recordings/k-1", token("supervisor", "s-1"))
     assert (status, body["call_id"]) == (200, "k-1")
-    for path in ("k-2", "%2e%2e", "..", "k-1%2f..%2f..", "%00", "."):
+    assert [one["attempt"] for one in body["manifests"]] == [1, 2]
+    for path in ("k-2", "%2e%2e", "..", "k-1%2f..%2f..", "%00", ".", "*", "k-%3f"):
         status, problem, _ = await visitor.request("GET", f"/v1/recordings/{path}", token("supervisor", "s-1"))
         assert (status, problem["reason"]) in ((404, "not_found"), (400, "malformed")), path
 
@@ -195,7 +220,9 @@ async def test_recordings_are_of_the_own_division(visitor: Visitor, settings: Se
 async def test_health(visitor: Visitor, stub: StubHall) -> None:
     """Given a hall that answers, says no, and is away; then healthz stays 200 and readyz names the reason."""
     assert (await visitor.request("GET", "/readyz"))[0] == 200
-    stub.status_value = {"is_ready": False, "reason": "store_unavailable"}
+    stub.status_value = {"divisions": {"main": {"unavailable": "store_unavailable"}, "other": {"epoch": 1}}}
+    assert (await visitor.request("GET", "/readyz"))[0] == 200
+    del stub.status_value["divisions"]["other"]
     status, problem, _ = await visitor.request("GET", "/readyz")
     assert (status, problem["reason"]) == (503, "store_unavailable")
     stub.fault = unavailable("not_ready")
@@ -224,8 +251,6 @@ async def test_metrics_have_an_address_of_their_own(tmp_path: Path, stub: StubHa
     """Given a metrics port; then they stand there and no longer on the main one."""
     gateway = Gateway(stub, Settings(keys_folder=tmp_path, metrics_port=0, stop_ms=100))  # type: ignore[arg-type]
     await gateway.start()
-    import aiohttp
-
     async with aiohttp.ClientSession() as http:
         async with http.get(f"http://127.0.0.1:{gateway.metrics_port}/metrics") as response:
             assert response.status == 200
@@ -236,8 +261,6 @@ async def test_metrics_have_an_address_of_their_own(tmp_path: Path, stub: StubHa
 
 async def test_requests_are_bounded(tmp_path: Path, stub: StubHall, token: Token) -> None:
     """Given two requests at once allowed; when a third comes; then 429 with Retry-After; staff are not bounded here."""
-    import aiohttp
-
     settings = Settings(keys_folder=tmp_path / "keys", messages_per_s=0.01, messages_burst=2, stop_ms=100)
     gateway = Gateway(stub, settings)  # type: ignore[arg-type]
     await gateway.start()

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from actors.hall import Subscribed
-from client import MSGPACK, Visitor
-from stub_hall import StubHall, unavailable
 
+from actors.hall import Notice, Subscribed
 from dispatch import events, views
 from gateway.app import Gateway
+from tests.gateway.client import MSGPACK, Visitor
+from tests.gateway.stub_hall import StubHall, unavailable
 
 Token = Callable[..., str]
 CUSTOMER = "customer:c-1"
@@ -113,13 +113,13 @@ async def test_a_reservation_shows_the_masked_customer(visitor: Visitor, stub: S
 
 async def test_resume_gives_the_missed_events(visitor: Visitor, stub: StubHall, token: Token) -> None:
     """Given two missed events; when the client resumes after 3; then resumed comes first and they follow."""
-    from actors.hall import Notice
-
     missed = [
         Notice(CUSTOMER, 4, events.CallConnected(1, "k-1", "a-1", "c-1")),
         Notice(CUSTOMER, 5, events.CallEnded(2, "k-1", "c-1", "loans", "hung_up")),
     ]
-    stub.subscribed[CUSTOMER] = lambda after: Subscribed(kind="resumed", seq=5, session=None, missed=missed[after - 3 :])
+    stub.subscribed[CUSTOMER] = lambda after: Subscribed(
+        kind="resumed", seq=5, session=None, missed=missed[after - 3 :]
+    )
     client = await visitor.greeted(token("customer", "c-1"), resume=3)
     assert client.messages[0]["type"] == "session.resumed"
     assert client.messages[0]["data"]["missed_count"] == 2
@@ -181,6 +181,21 @@ async def test_a_hall_that_is_not_there(visitor: Visitor, stub: StubHall, token:
     assert await client.closed() == 1011
     assert client.messages[0]["type"] == "error"
     assert client.messages[0]["data"]["reason"] == "store_unavailable"
+
+
+async def test_a_newer_connection_through_another_gateway(visitor: Visitor, stub: StubHall, token: Token) -> None:
+    """Given the hall says that another gateway holds the client now; then this connection is closed with 4004."""
+    client = await visitor.greeted(token("customer", "c-1"))
+    stub.listeners[CUSTOMER][1]([Notice(CUSTOMER, 0, events.Connected(1, CUSTOMER, "g-2", "other"))])
+    assert await client.closed() == 4004
+
+
+async def test_an_agent_who_is_not_in_the_plan(visitor: Visitor, stub: StubHall, token: Token) -> None:
+    """Given the division refuses an unknown agent; then the reason is told and 4003 says stop."""
+    stub.subscribed["agent:a-9"] = lambda after: Subscribed("refused", 0, None, [], "unknown_recipient")
+    client = await visitor.connect(token("agent", "a-9"))
+    assert await client.closed() == 4003
+    assert client.messages[0]["data"]["reason"] == "unknown_recipient"
 
 
 async def test_positions_are_told_when_they_change(visitor: Visitor, stub: StubHall, token: Token) -> None:
