@@ -79,7 +79,7 @@ class Audience:
         self._gateway_by_recipient[item.recipient] = (item.gateway_id, item.connection_id)
         recipient = state.recipients[item.recipient]
         if item.after is not None and (missed := _missed(recipient, item.after)) is not None:
-            return Subscribed("resumed", recipient.seq, None, missed)
+            return Subscribed("resumed", recipient.seq, session_view(state, item.recipient), missed)
         session = session_view(state, item.recipient)
         return Subscribed("welcome" if item.after is None else "reset", recipient.seq, session, [])
 

@@ -53,6 +53,20 @@ class Directory:
         [at_ms] = await self._client.run([("HGET", _key(division_id), "alive_at_ms")])
         return int(at_ms or 0)
 
+    async def next_incarnation(self, slot: str) -> int:
+        """Count the incarnations of a part of the hall, from 1; the number goes into its name."""
+        [count] = await self._client.run([("HINCRBY", "tellerhall:incarnations", slot, 1)])
+        return int(count)
+
+    async def write_part(self, slot: str, name: str) -> None:
+        """Note which incarnation runs in a slot, for a supervisor that comes after this one."""
+        await self._client.run([("HSET", "tellerhall:parts", slot, name)])
+
+    async def read_part(self, slot: str) -> str:
+        """Return the name noted last; empty when none was. It may be gone by now."""
+        [name] = await self._client.run([("HGET", "tellerhall:parts", slot)])
+        return name.decode() if name else ""
+
 
 def _key(division_id: str) -> str:
     return f"tellerhall:{{{division_id}}}:owner"

@@ -1,0 +1,183 @@
+"""A media worker as a part: orders in, reports out, and the translation between calls and rooms.
+
+`media/` knows rooms, `dispatch/` knows calls; only this file knows both. Reports go to the room's division as commands, each
+repeated until the shard has it (within a bound); every one is harmless when repeated.
+"""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from actors.hall import Hall, HallUnavailable
+from actors.inbox import Inbox
+from actors.items import WorkerHello, encode
+from actors.media_items import CloseRoomOrder, MediaAnswer, MediaItem, OpenRoomOrder, decode_media_items
+from actors.network import Network
+from actors.parts import HallSettings, open_hall
+from dispatch import commands as cm
+from media import reports as rp
+from media.worker import MediaWorker
+
+HELLO_S = 1.0
+REPORT_TRIES = 240
+REPORT_PAUSE_S = 0.5
+"""Two minutes at the least: a hall that was restarted is back by then; afterwards the reconciliation at `hello` decides."""
+REPORTS_MAX = 10_000
+LAST_REPORTS_S = 2.0
+
+log = structlog.get_logger()
+
+
+class MediaPartSettings(Struct, frozen=True):
+    hall: HallSettings
+    worker: rp.MediaSettings
+
+
+class MediaPart:
+    """Hosts one MediaWorker."""
+
+    def __init__(self, settings: bytes, network: Network) -> None:
+        own = msgspec.msgpack.decode(settings, type=MediaPartSettings)
+        self.ended = asyncio.Event()
+        self._settings = own
+        self._network = network
+        self._worker = MediaWorker(own.worker, self._report)
+        self._inbox = Inbox()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._division_by_room: dict[str, str] = {}
+        self._rooms: dict[tuple[str, int], str] = {}
+        """(call id, attempt) of each open room -> division."""
+
+    async def start(self) -> None:
+        self._hall, self._client = open_hall(self._settings.hall, self._network)
+        await self._worker.start()
+        self._begin(self._say_hello())
+
+    async def stop(self) -> None:
+        await self._worker.stop()
+        reports = [task for task in self._tasks if task.get_name() == "report"]
+        if reports:
+            await asyncio.wait(reports, timeout=LAST_REPORTS_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._hall.close()
+        await self._client.close()
+
+    async def status(self) -> dict[str, Any]:
+        return dict(self._worker.measures())
+
+    # -- orders
+
+    async def receive(self, sender: str, number: int, payload: bytes) -> bytes:
+        return await self._inbox.take(sender, number, lambda: self._begin(self._carry_out(payload)))
+
+    async def _carry_out(self, payload: bytes) -> bytes:
+        """Orders of one batch at once: one slow party must not hold up the others."""
+        items = decode_media_items(payload)
+        return encode(await asyncio.gather(*(self._carry_out_one(item) for item in items)))
+
+    async def _carry_out_one(self, item: MediaItem) -> MediaAnswer:
+        try:
+            if isinstance(item, OpenRoomOrder):
+                return await self._open(item)
+            if isinstance(item, CloseRoomOrder):
+                await self._worker.close_room(item.call_id, item.attempt)
+                self._rooms.pop((item.call_id, item.attempt), None)
+                return MediaAnswer()
+            return MediaAnswer("", await self._worker.answer(item.call_id, item.attempt, item.party, item.sdp))
+        except rp.MediaRefused as error:
+            return MediaAnswer(error.reason)
+        except Exception:
+            log.exception("media.order_failed", order=type(item).__name__)
+            return MediaAnswer("internal")
+
+    async def _open(self, item: OpenRoomOrder) -> MediaAnswer:
+        self._division_by_room[item.call_id] = item.division_id
+        await self._worker.open_room(
+            rp.RoomOrder(
+                room_id=item.call_id,
+                attempt=item.attempt,
+                parties=item.parties,
+                recording=item.recording,  # type: ignore[arg-type]
+                business_reference=item.business_reference,
+                labels={"division": item.division_id, "queue": item.queue_id},
+            )
+        )
+        self._rooms[item.call_id, item.attempt] = item.division_id
+        return MediaAnswer()
+
+    # -- reports
+
+    def _report(self, report: rp.Report) -> None:
+        if isinstance(report, rp.RoomFailed):
+            self._rooms.pop((report.room_id, report.attempt), None)
+        command = command_of(report)
+        if command is None:
+            return
+        if len(self._tasks) >= REPORTS_MAX:
+            log.error("media.report_dropped", report=type(report).__name__, call=report.room_id)
+            return
+        self._begin(self._submit(report.room_id, command), "report")
+
+    async def _submit(self, room_id: str, command: cm.Command) -> None:
+        """Bring the report to its division; after a restart of this worker that may be any."""
+        known = self._division_by_room.get(room_id)
+        divisions = [known] if known else self._settings.hall.division_ids
+        for division_id in divisions:
+            for _ in range(REPORT_TRIES):
+                try:
+                    await self._hall.submit(command, division_id)
+                    break
+                except HallUnavailable:
+                    await asyncio.sleep(REPORT_PAUSE_S)
+
+    def _begin(self, work: Any, name: str = "work") -> "asyncio.Task[Any]":
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # -- proof of life
+
+    async def _say_hello(self) -> None:
+        while True:
+            for division_id in self._settings.hall.division_ids:
+                with contextlib.suppress(HallUnavailable):
+                    await self._say_hello_to(self._hall, division_id)
+            await asyncio.sleep(HELLO_S)
+
+    async def _say_hello_to(self, hall: Hall, division_id: str) -> None:
+        rooms = [room for room, division in self._rooms.items() if division == division_id]
+        worker = self._settings.worker
+        disowned = await hall.hello(
+            WorkerHello(division_id, worker.worker_id, worker.epoch, rooms, len(self._rooms), worker.rooms_max)
+        )
+        for call_id, attempt in disowned:
+            log.warning("media.room_disowned", call=call_id, attempt=attempt)
+            await self._worker.close_room(call_id, attempt)
+            self._rooms.pop((call_id, attempt), None)
+
+
+def command_of(report: rp.Report) -> cm.Command | None:
+    """Translate a worker's report into the engine's command. `RoomOpened` is the answer to its order already."""
+    room: dict[str, Any] = {"principal": "system:media", "call_id": report.room_id, "attempt": report.attempt}
+    if isinstance(report, rp.RoomFailed):
+        return cm.ReportRoomFailed(**room, reason=report.reason)
+    if isinstance(report, rp.PartyJoined):
+        return cm.ReportPartyJoined(**room, party=report.party)
+    if isinstance(report, rp.PartyLeft):
+        return cm.ReportPartyLeft(**room, party=report.party)
+    if isinstance(report, rp.RecordingStarted):
+        return cm.ReportRecordingStarted(**room, party=report.party)
+    if isinstance(report, rp.RecordingFailed):
+        return cm.ReportRecordingFailed(**room, party=report.party, reason=report.reason)
+    if isinstance(report, rp.RecordingSealed):
+        files = [msgspec.to_builtins(one) for one in report.files]
+        gaps = [str(gap) for gap in report.gaps]
+        return cm.ReportRecordingSealed(**room, manifest_sha256=report.manifest_sha256, files=files, gaps=gaps)
+    return None

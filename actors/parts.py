@@ -1,0 +1,170 @@
+"""What runs in processes of its own: shard, follower, media worker. Plain classes; `wiring` puts each into a Ray actor.
+
+A part is made from its settings (MessagePack bytes, no pickled classes) and the network; then `start`, and `stop`. It may
+`receive` batches and be `poll`ed. When its `ended` is set it must not go on, and its process ends.
+"""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from actors.archive import Archive, ArchiveUnavailable
+from actors.directory import Directory
+from actors.follower import Follower, FollowerStopped
+from actors.hall import Hall, owner_from
+from actors.inbox import Inbox
+from actors.items import decode_history_items, encode, encode_refusal
+from actors.journal import RedisJournal
+from actors.network import Network
+from actors.people import People
+from actors.performer import Performer
+from actors.shard import Shard, ShardSettings
+from actors.store_client import StoreClient, StoreUnavailable
+
+log = structlog.get_logger()
+
+
+class Part(Protocol):
+    ended: asyncio.Event
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def status(self) -> dict[str, Any]: ...
+
+
+class StoreSettings(Struct, frozen=True):
+    url: str
+    accept_weaker_durability: bool = False
+
+
+class ShardPartSettings(Struct, frozen=True):
+    name: str
+    division_ids: list[str]
+    store: StoreSettings
+
+
+class ShardPart:
+    """A shard over the real store."""
+
+    def __init__(self, settings: bytes, network: Network) -> None:
+        self._settings = msgspec.msgpack.decode(settings, type=ShardPartSettings)
+        store = self._settings.store
+        self._client = StoreClient(store.url)
+        self._journal = RedisJournal(
+            store.url, accept_weaker_durability=store.accept_weaker_durability, client=self._client
+        )
+        self._shard = Shard(
+            ShardSettings(self._settings.name, self._settings.division_ids),
+            self._journal,
+            Directory(self._client),
+            Performer(network),
+        )
+        self.ended = self._shard.ended
+
+    async def start(self) -> None:
+        await self._journal.check_durability()
+        await self._shard.start()
+
+    async def stop(self) -> None:
+        await self._shard.stop()
+        await self._client.close()
+
+    async def status(self) -> dict[str, Any]:
+        return {"text": repr(self._shard)}
+
+    async def receive(self, sender: str, number: int, payload: bytes) -> bytes:
+        return await self._shard.receive(sender, number, payload)
+
+    async def poll(self, gateway_id: str, cursor: int, wait_s: float) -> bytes:
+        return await self._shard.poll(gateway_id, cursor, wait_s)
+
+
+class FollowerPartSettings(Struct, frozen=True):
+    division_ids: list[str]
+    store: StoreSettings
+    archive_folder: str
+
+
+class FollowerPart:
+    """Archive, snapshots and histories of all divisions, behind the shards."""
+
+    def __init__(self, settings: bytes, network: Network) -> None:
+        own = msgspec.msgpack.decode(settings, type=FollowerPartSettings)
+        self.ended = asyncio.Event()
+        self._client = StoreClient(own.store.url)
+        journal = RedisJournal(own.store.url, accept_weaker_durability=True, client=self._client)
+        self._archives = {one: Archive(Path(own.archive_folder), one) for one in own.division_ids}
+        self._followers = {one: Follower(journal, archive, one) for one, archive in self._archives.items()}
+        self._inbox = Inbox()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        for division_id, follower in self._followers.items():
+            self._begin(self._follow(division_id, follower))
+
+    async def _follow(self, division_id: str, follower: Follower) -> None:
+        """A follower that cannot go on leaves its division alone: histories say so, nothing is trimmed."""
+        with contextlib.suppress(FollowerStopped):
+            await follower.run()
+        log.error("follower.stopped", division=division_id, follower=repr(follower))
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for follower in self._followers.values():
+            with contextlib.suppress(StoreUnavailable, ArchiveUnavailable, FollowerStopped):
+                await follower.catch_up()
+                await follower.write_snapshot()
+        for archive in self._archives.values():
+            await archive.close()
+        await self._client.close()
+
+    async def status(self) -> dict[str, Any]:
+        return {division_id: follower.measures() for division_id, follower in self._followers.items()}
+
+    async def receive(self, sender: str, number: int, payload: bytes) -> bytes:
+        return await self._inbox.take(sender, number, lambda: self._begin(self._histories(payload)))
+
+    def _begin(self, work: Any) -> "asyncio.Task[Any]":
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _histories(self, payload: bytes) -> bytes:
+        bodies = [await self._history(item.division_id, item.call_id) for item in decode_history_items(payload)]
+        return encode([msgspec.Raw(body) for body in bodies])
+
+    async def _history(self, division_id: str, call_id: str) -> bytes:
+        follower = self._followers.get(division_id)
+        if follower is None:
+            return encode_refusal("unknown_division")
+        try:
+            return encode(await follower.history(call_id))
+        except (StoreUnavailable, ArchiveUnavailable):
+            return encode_refusal("store_unavailable")
+        except FollowerStopped:
+            return encode_refusal("history_stopped")
+
+
+class HallSettings(Struct, frozen=True):
+    """How a part that is not a shard reaches the shards."""
+
+    division_ids: list[str]
+    store_url: str
+
+
+def open_hall(settings: HallSettings, network: Network, gateway_id: str = "") -> tuple[Hall, StoreClient]:
+    """Make a hall client over the real store; the caller closes both."""
+    client = StoreClient(settings.store_url)
+    find_owner = owner_from(Directory(client).read_owner)
+    hall = Hall(network, settings.division_ids, find_owner, People(client), gateway_id)
+    return hall, client

@@ -1,0 +1,208 @@
+"""The supervisor: keeps what runs equal to what should run.
+
+Each slot (`shard-0`, `follower`, `media-1`, `gateway-1`) holds one incarnation of a part. Its process is looked at four times
+a second, its word asked every two; one that is gone or silent is ended for certain and followed by the next incarnation,
+under a name with a higher epoch (SAFETY.md 13). A slot that fails again and again is tried ever more slowly, never given up.
+
+Rules: a slot's settings are made when an incarnation starts, so its epoch and name stand in them. A successor of
+the supervisor itself finds the running parts noted in the store and adopts them.
+"""
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from actors.directory import Directory
+from actors.mailbox import PeerGone
+from actors.network import Network
+from actors.store_client import StoreClient, StoreUnavailable
+from actors.wiring import Handle, find, spawn
+
+LOOK_S = 0.25
+STATUS_S = 2.0
+SILENT_S = 10.0
+"""A part that has not said a word for so long is taken for dead: a shard replays 50,000 live calls in less."""
+PAUSE_FIRST_S = 0.1
+PAUSE_MAX_S = 5.0
+LIVED_S = 30.0
+"""An incarnation that lived this long had started well: the next pause is short again."""
+STOP_S = 20.0
+
+log = structlog.get_logger()
+
+
+class Slot(Struct, frozen=True):
+    """One place in which a part should run."""
+
+    id: str
+    kind: str
+    """A key of `wiring.OPTIONS`."""
+    class_path: str
+    """`module:Class` of the part; named from above, so that this file imports nothing of the layers above it."""
+    settings: dict[str, Any]
+    """The part's settings; `@name` and `@epoch` as values stand for this incarnation's own, at any depth."""
+    has_epoch: bool = True
+
+
+class SupervisorSettings(Struct, frozen=True):
+    slots: list[Slot]
+    """In the order of starting; stopped in reverse."""
+    store_url: str
+
+
+class Running:
+    """An incarnation in its slot."""
+
+    def __init__(self, handle: Handle, facts: dict[str, Any]) -> None:
+        self.handle = handle
+        self.facts = facts
+        self.started_s = time.monotonic()
+        self.heard_s = self.started_s
+
+    @property
+    def pid(self) -> int:
+        return int(self.facts["pid"])
+
+
+class Supervisor:
+    """A part itself: started by `tellerhall up`."""
+
+    def __init__(self, settings: bytes, network: Network) -> None:
+        self._settings = msgspec.msgpack.decode(settings, type=SupervisorSettings)
+        self.ended = asyncio.Event()
+        self._client = StoreClient(self._settings.store_url)
+        self._directory = Directory(self._client)
+        self._running: dict[str, Running] = {}
+        self._restarts: dict[str, int] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._first = {slot.id: asyncio.Event() for slot in self._settings.slots}
+
+    async def start(self) -> None:
+        """Begin to keep each slot; returns once every part has started once."""
+        self._tasks = [asyncio.create_task(self._keep(slot), name=slot.id) for slot in self._settings.slots]
+        await asyncio.gather(*(event.wait() for event in self._first.values()))
+
+    def facts(self) -> dict[str, Any]:
+        """Facts of every part by slot: process ids, ports."""
+        return {"parts": {slot_id: running.facts for slot_id, running in self._running.items()}}
+
+    async def stop(self) -> None:
+        """Stop all parts in good order: gateways first, the follower last, so that nothing said is missed."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for slot in reversed(self._settings.slots):
+            running = self._running.pop(slot.id, None)
+            if running is None:
+                continue
+            try:
+                await running.handle.stop(STOP_S)
+            except (PeerGone, TimeoutError) as error:
+                log.warning("part.not_stopped", slot=slot.id, reason=type(error).__name__)
+            running.handle.kill()
+        await self._client.close()
+
+    async def status(self) -> dict[str, Any]:
+        now_s = time.monotonic()
+        return {
+            slot.id: {
+                "name": running.handle.name,
+                "pid": running.pid,
+                "up_s": int(now_s - running.started_s),
+                "restarts": self._restarts.get(slot.id, 0),
+            }
+            if (running := self._running.get(slot.id)) is not None
+            else {"name": "", "restarts": self._restarts.get(slot.id, 0)}
+            for slot in self._settings.slots
+        }
+
+    # -- one slot
+
+    async def _keep(self, slot: Slot) -> None:
+        pause_s = PAUSE_FIRST_S
+        running = await self._adopt(slot)
+        while True:
+            try:
+                if running is None:
+                    running = await self._start(slot)
+                self._running[slot.id] = running
+                self._first[slot.id].set()
+                await self._watch(running)
+                if time.monotonic() - running.started_s > LIVED_S:
+                    pause_s = PAUSE_FIRST_S
+            except (PeerGone, StoreUnavailable, TimeoutError) as error:
+                log.warning("part.not_started", slot=slot.id, reason=str(error) or type(error).__name__)
+            except Exception:
+                log.exception("part.failed", slot=slot.id)
+            self._running.pop(slot.id, None)
+            running = None
+            self._restarts[slot.id] = self._restarts.get(slot.id, 0) + 1
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, PAUSE_MAX_S)
+
+    async def _adopt(self, slot: Slot) -> Running | None:
+        """Take over the incarnation that an earlier supervisor left running, if it answers."""
+        try:
+            name = await self._directory.read_part(slot.id)
+            if not name:
+                return None
+            handle = await asyncio.to_thread(find, name)
+            return Running(handle, await handle.facts(STATUS_S))
+        except (PeerGone, StoreUnavailable, TimeoutError):
+            return None
+
+    async def _start(self, slot: Slot) -> Running:
+        epoch = await self._directory.next_incarnation(slot.id)
+        name = f"{slot.id}-e{epoch}" if slot.has_epoch else slot.id
+        settings = msgspec.msgpack.encode(_filled(slot.settings, {"@name": name, "@epoch": epoch}))
+        handle = await asyncio.to_thread(spawn, slot.kind, name, slot.class_path, settings)
+        try:
+            running = Running(handle, await handle.start())
+            await self._directory.write_part(slot.id, name)
+        except BaseException:
+            handle.kill()
+            raise
+        log.info("part.started", slot=slot.id, name=name, pid=running.pid)
+        return running
+
+    async def _watch(self, running: Running) -> None:
+        """Return when the incarnation is gone or silent; it is ended for certain then."""
+        try:
+            while _is_alive(running.pid):
+                await asyncio.sleep(LOOK_S)
+                now_s = time.monotonic()
+                if now_s - running.heard_s > STATUS_S:
+                    await self._ask(running)
+        finally:
+            if not asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                running.handle.kill()
+        log.warning("part.gone", name=running.handle.name, pid=running.pid)
+
+    async def _ask(self, running: Running) -> None:
+        try:
+            await running.handle.status(SILENT_S)
+        except TimeoutError as error:
+            raise PeerGone(f"{running.handle.name} has been silent for {SILENT_S} s") from error
+        running.heard_s = time.monotonic()
+
+
+def _filled(value: Any, own: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return {key: _filled(one, own) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_filled(one, own) for one in value]
+    return own.get(value, value) if isinstance(value, str) else value
+
+
+def _is_alive(pid: int) -> bool:
+    """Say whether the process runs; one that only waits to be reaped does not."""
+    with contextlib.suppress(OSError, ValueError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX"
+    return False

@@ -1,0 +1,245 @@
+"""All that knows Ray: starting and joining it, the actor options with their reasons, and the network over it.
+
+`ray` is imported inside functions only, after `prepare`: Ray reads its environment once, at import, and without these
+settings it hangs for 20 s on its own token, joins a stranger's cluster or runs everything at nice 15 (RAY.md, traps).
+"""
+
+import asyncio
+import importlib
+import os
+import secrets
+import tempfile
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from actors.build import build_digest, handshake
+from actors.logs import configure_logging
+from actors.mailbox import PeerGone
+from actors.network import Network, PollablePeer
+from actors.shard import ShardEnded
+
+NAMESPACE = "tellerhall"
+OBJECT_STORE_BYTES = 80 * 1024 * 1024
+"""Ray takes 30 % of all memory by default; nothing of ours travels through its object store. Its least is 75 MiB."""
+START_S = 60.0
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    # max_restarts=0 everywhere: a successor has another name with a higher epoch, and the supervisor makes it, so
+    # that a frozen predecessor can never be taken for it (SAFETY.md 13).
+    # num_cpus=0 except for media: routing parts share cores, a media worker is planned for a core of its own; on a
+    # small machine Ray is told of more CPUs than there are, so that it still starts (`start_local`).
+    "supervisor": {"num_cpus": 0, "max_restarts": 0},
+    "shard": {"num_cpus": 0, "max_restarts": 0},
+    "follower": {"num_cpus": 0, "max_restarts": 0},
+    "gateway": {"num_cpus": 0, "max_restarts": 0},
+    "media": {"num_cpus": 1, "max_restarts": 0},
+}
+CONCURRENCY = 1_000
+"""Polls and batches of all gateways wait inside one actor at the same time."""
+
+log = structlog.get_logger()
+
+
+def prepare(tmp_folder: Path | None = None) -> None:
+    """Set what Ray reads at import. Call before anything imports ray; settings that exist already win."""
+    defaults = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_worker_niceness": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_DEDUP_LOGS": "0",
+        "RAY_ROTATION_MAX_BYTES": str(16 * 1024 * 1024),
+        "RAY_ROTATION_BACKUP_COUNT": "3",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    if tmp_folder is not None:
+        os.environ["RAY_TMPDIR"] = str(tmp_folder)
+
+
+def make_tmp_folder() -> Path:
+    """A short folder for Ray's sockets: the kernel takes 107 characters."""
+    return Path(tempfile.mkdtemp(prefix="th-"))
+
+
+def start_local(tmp_folder: Path, media_workers: int) -> None:
+    """Start a private Ray on this machine, bound to loopback."""
+    prepare(tmp_folder)
+    import ray
+
+    ray.init(
+        address="local",
+        namespace=NAMESPACE,
+        num_cpus=max(os.cpu_count() or 1, media_workers + 1),
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        _temp_dir=str(tmp_folder),
+        _node_ip_address="127.0.0.1",
+    )
+
+
+def join(address: str) -> None:
+    """Join an existing cluster. Its token must stand in RAY_AUTH_TOKEN."""
+    prepare()
+    import ray
+
+    ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+
+
+def shutdown() -> None:
+    """Leave Ray; a private one ends with this process's connection to it."""
+    import ray
+
+    ray.shutdown()
+
+
+class PartActor:
+    """The Ray actor around a part. Plain until `spawn` hands it to Ray."""
+
+    def __init__(self, class_path: str, settings: bytes, expected_build: bytes) -> None:
+        handshake(msgspec.msgpack.decode(expected_build))
+        configure_logging()
+        module, _, name = class_path.partition(":")
+        self._class = getattr(importlib.import_module(module), name)
+        self._settings = settings
+        self._part: Any = None
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> dict[str, Any]:
+        """Start the part; returns what the supervisor keeps of it."""
+        self._part = self._class(self._settings, RayNetwork())
+        await self._part.start()
+        self._watch = asyncio.create_task(self._end_with_part())
+        return self.facts()
+
+    def facts(self) -> dict[str, Any]:
+        """Process id, and what the part tells of itself (ports)."""
+        return {"pid": os.getpid(), **getattr(self._part, "facts", dict)()}
+
+    async def _end_with_part(self) -> None:
+        await self._part.ended.wait()
+        log.warning("part.ended", part=type(self._part).__name__)
+        os._exit(70)
+
+    async def stop(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        await self._part.stop()
+
+    async def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = await self._part.status()
+        return status
+
+    async def receive(self, sender: str, number: int, payload: bytes) -> bytes:
+        answer: bytes = await self._part.receive(sender, number, payload)
+        return answer
+
+    async def poll(self, gateway_id: str, cursor: int, wait_s: float) -> bytes:
+        answer: bytes = await self._part.poll(gateway_id, cursor, wait_s)
+        return answer
+
+
+class Handle:
+    """A part that runs: its name and its actor."""
+
+    def __init__(self, name: str, actor: Any) -> None:
+        self.name = name
+        self._actor = actor
+
+    def __repr__(self) -> str:
+        return f"<Handle {self.name}>"
+
+    async def start(self, timeout_s: float = START_S) -> dict[str, Any]:
+        """Raises PeerGone, TimeoutError, or what the part's own start raised."""
+        facts: dict[str, Any] = await asyncio.wait_for(answered(self._actor.start.remote()), timeout_s)
+        return facts
+
+    async def facts(self, timeout_s: float) -> dict[str, Any]:
+        facts: dict[str, Any] = await asyncio.wait_for(answered(self._actor.facts.remote()), timeout_s)
+        return facts
+
+    async def status(self, timeout_s: float) -> dict[str, Any]:
+        status: dict[str, Any] = await asyncio.wait_for(answered(self._actor.status.remote()), timeout_s)
+        return status
+
+    async def stop(self, timeout_s: float) -> None:
+        """Stop the part in good order, within `timeout_s`. Raises PeerGone, TimeoutError."""
+        await asyncio.wait_for(answered(self._actor.stop.remote()), timeout_s)
+
+    def kill(self) -> None:
+        """End the actor's process at once."""
+        import ray
+
+        ray.kill(self._actor, no_restart=True)
+
+    async def receive(self, sender: str, number: int, payload: bytes) -> bytes:
+        answer: bytes = await answered(self._actor.receive.remote(sender, number, payload))
+        return answer
+
+    async def poll(self, gateway_id: str, cursor: int, wait_s: float) -> bytes:
+        answer: bytes = await answered(self._actor.poll.remote(gateway_id, cursor, wait_s))
+        return answer
+
+
+def spawn(kind: str, name: str, class_path: str, settings: bytes) -> Handle:
+    """Make a detached actor for a part. Raises ValueError while the name is taken."""
+    import ray
+
+    actor_class = ray.remote(type(kind.capitalize(), (PartActor,), {"__module__": __name__}))
+    actor = actor_class.options(
+        name=name, namespace=NAMESPACE, lifetime="detached", max_concurrency=CONCURRENCY, **OPTIONS[kind]
+    ).remote(class_path, settings, msgspec.msgpack.encode(build_digest()))
+    return Handle(name, actor)
+
+
+async def answered(reference: Awaitable[Any]) -> Any:
+    """Await an actor's answer. What says that the actor is gone, or may be, becomes PeerGone."""
+    from ray.exceptions import RayActorError, RayTaskError
+
+    try:
+        return await reference
+    except (RayActorError, ShardEnded) as error:
+        raise PeerGone(type(error).__name__) from error
+    except RayTaskError as error:
+        cause = error.cause
+        raise cause if isinstance(cause, Exception) else error from None
+
+
+class RayNetwork(Network):
+    """Parts by actor name. Names carry epochs, so a handle once found stays right for as long as its actor lives."""
+
+    HANDLES_MAX = 10_000
+
+    def __init__(self) -> None:
+        self._handles: dict[str, Handle] = {}
+
+    async def peer(self, name: str) -> PollablePeer:
+        handle = self._handles.get(name)
+        if handle is None:
+            handle = await asyncio.to_thread(find, name)
+            if len(self._handles) >= self.HANDLES_MAX:
+                self._handles.clear()
+            if has_epoch(name):
+                self._handles[name] = handle
+        return handle
+
+
+def has_epoch(name: str) -> bool:
+    return name.rpartition("-e")[2].isdigit()
+
+
+def find(name: str) -> Handle:
+    """Return the running part of that name. Raises PeerGone."""
+    import ray
+
+    try:
+        return Handle(name, ray.get_actor(name, namespace=NAMESPACE))
+    except ValueError as error:
+        raise PeerGone(f"no actor {name!r}") from error
