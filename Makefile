@@ -1,0 +1,59 @@
+# Two commands matter: `make run` and `make test`. Both build what they need; nothing is installed outside .venv,
+# except Chromium for the browser tests where this is allowed.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= data
+PYTEST := $(BIN)/python -m pytest
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: run test test-fast check lock loadtest bench-engine bench-shard bench-media clean chromium
+
+run: $(VENV)/.installed ## start Tellerhall on this machine with the demo hall
+	@$(BIN)/tellerhall up --data $(DATA) $(ARGS)
+
+test: check chromium ## everything CI checks
+	$(PYTEST) tests
+
+test-fast: $(VENV)/.installed-dev ## no browser, no cluster
+	$(PYTEST) -m "not ray and not browser" tests
+
+check: $(VENV)/.installed-dev ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+loadtest: $(VENV)/.installed-dev ## a minute of 300 virtual customers and 60 virtual agents; results in out/loadtest
+	$(BIN)/python -m loadtest $(ARGS)
+
+bench-engine bench-shard bench-media: bench-%: $(VENV)/.installed-dev ## figures; QUICK=1 for the short form
+	$(BIN)/python bench/$*.py
+
+lock: $(VENV)/.installed-dev ## pin all dependencies anew
+	$(BIN)/uv pip compile -q --no-header --generate-hashes --python-version 3.11 --upgrade pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --no-header --generate-hashes --python-version 3.11 -c requirements.lock \
+	  --extra dev --extra loadtest pyproject.toml -o requirements-dev.lock
+
+clean: ## remove what was built; the data folder stays
+	rm -rf $(VENV) build out *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Tellerhall needs Python 3.11: install it, or say PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install -q --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install -q --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/.installed
+
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium fonts-noto-cjk >/dev/null; } \
+	  || { echo "The browser tests need Chromium: apt-get install chromium fonts-noto-cjk"; exit 1; }
