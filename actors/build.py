@@ -1,0 +1,44 @@
+"""The build handshake: driver and workers must run the very same code from the very same place.
+
+Ray puts the driver's folder on its workers' import path, silently: with another package named `dispatch` there, driver and workers
+ran different code without an error (DESIGN.md). So every part compares before it does anything.
+"""
+
+import hashlib
+import importlib
+from functools import cache
+from pathlib import Path
+
+PACKAGES = ("actors", "dispatch", "gateway", "media")
+
+
+class DifferentBuild(Exception):
+    """This process would run other code than the one that started it. Start both from one installation."""
+
+
+@cache
+def build_digest() -> dict[str, str]:
+    """Return for each package its folder and the SHA-256 over its Python sources, as `folder sha256`."""
+    return {package: _digest(package) for package in PACKAGES}
+
+
+def _digest(package: str) -> str:
+    [folder] = importlib.import_module(package).__path__
+    digest = hashlib.sha256()
+    for path in sorted(Path(folder).rglob("*.py")):
+        source = path.read_bytes()
+        digest.update(f"{path.relative_to(folder)} {len(source)}\n".encode())
+        digest.update(source)
+    return f"{Path(folder).resolve()} {digest.hexdigest()}"
+
+
+def handshake(expected: dict[str, str]) -> None:
+    """Raise DifferentBuild unless this process has the packages of `expected`, at the same place."""
+    own = build_digest()
+    different = [
+        f"{package}: {own.get(package)} here, {expected.get(package)} there"
+        for package in PACKAGES
+        if own.get(package) != expected.get(package)
+    ]
+    if different:
+        raise DifferentBuild("; ".join(different))
