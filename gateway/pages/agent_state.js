@@ -172,7 +172,8 @@ function requeued(state, data, now_ms) {
 /** @param {AgentState} state @param {any} data @returns {AgentState} */
 function extended(state, data) {
   const { wrapUp } = state;
-  return wrapUp?.call_id === data.call_id ? { ...state, wrapUp: { ...wrapUp, until_ms: data.until_ms } } : state;
+  if (!wrapUp || wrapUp.call_id !== data.call_id) return state;
+  return { ...state, wrapUp: { ...wrapUp, until_ms: data.until_ms } };
 }
 
 /** @param {AgentState} state @param {any} data @returns {boolean} */

@@ -208,15 +208,12 @@ export class Client {
   }
 
   /** @param {number} code */
-  async #closed(code) {
-    const wasOnline = this.isOnline;
-    if (wasOnline && performance.now() - this.arrivedAt > STABLE_MS) this.attempts = 0;
+  #closed(code) {
+    if (this.isOnline && performance.now() - this.arrivedAt > STABLE_MS) this.attempts = 0;
     this.#dropSocket();
     const [way, why] = CLOSE_CODES[code] ?? ["resume", ""];
     if (way === "stop" || way === "sign_in") return this.#stop({ state: way === "stop" ? "stopped" : way, why });
     this.#retry(way === "resume_later" ? RESUME_LATER_MS : 0);
-    // A refused upgrade looks to a page like a dead server; a plain request can tell the two apart.
-    if (!wasOnline && (await isTokenRefused(this.token))) this.#stop({ state: "sign_in", why: "refused" });
   }
 
   /** @param {number} least_ms */
@@ -246,14 +243,4 @@ export class Client {
 /** @returns {string} 32 hexadecimal digits; `crypto.randomUUID` is missing on plain HTTP, this is not */
 function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/** @param {string} token @returns {Promise<boolean>} */
-async function isTokenRefused(token) {
-  try {
-    const response = await fetch("/v1/queues", { headers: { Authorization: `Bearer ${token}` } });
-    return response.status === 401;
-  } catch {
-    return false;
-  }
 }

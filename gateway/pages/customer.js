@@ -71,7 +71,7 @@ function signIn(given) {
 
 /** @param {import("./client.js").Link} link */
 function onLink(link) {
-  if (link.state === "sign_in") rememberToken("customer", "");
+  if (link.state === "sign_in") rememberToken("customer", (token = ""));
   store.take({ type: "link", link });
 }
 

@@ -12,7 +12,7 @@
 import { chooseLanguage, currentLanguage, say, translatePage } from "./words.js";
 
 const KEYS_STORAGE_KEY = "tellerhall.keys";
-const NOTICE_MS = 8_000;
+const NOTICE_MS = 6_000;
 
 /**
  * The element with this id. A missing one is a mistake in the page, and is named.

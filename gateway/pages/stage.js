@@ -55,7 +55,8 @@ export class Stage {
   #drawVeil(call, other) {
     const { phase, fault } = this.room;
     const isAway = phase === "connected" && (call?.is_other_away ?? false);
-    const text = fault ? `media.${fault}` : isAway ? "media.peer_away" : VEIL[phase];
+    const wasThere = phase === "idle" && (call?.connected_at_ms ?? 0) > 0;
+    const text = fault ? `media.${fault}` : isAway ? "media.peer_away" : VEIL[wasThere ? "reconnecting" : phase];
     const isLive = call !== null && (call.state === "connecting" || call.state === "connected");
     at("veil").hidden = !fault && !(isLive && text && call.media !== "external");
     at("veil").dataset.tone = fault || phase === "failed" ? "fault" : "busy";

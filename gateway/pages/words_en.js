@@ -215,7 +215,7 @@ export const EN = {
   "agent.wrap_up_open": "until you are done",
   "agent.wrap_up_lead": "The next call rings when you are done or the time is over.",
   "agent.done": "Done",
-  "agent.extend": "30 seconds more",
+  "agent.extend": "30 s more",
   "agent.camera_warning": "Check before the first call: ",
   "closed.declined": "You declined. The customer keeps the old place.",
   "closed.expired": "Not answered in time. The customer keeps the old place.",
