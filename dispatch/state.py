@@ -102,7 +102,10 @@ class State:
             self.notices.append((recipient_id, recipient.seq, event))
 
     def tell_parties(self, call: Call, event: Event) -> None:
-        self.tell(customer_recipient(call.customer_id), event)
+        customer = customer_recipient(call.customer_id)
+        if customer in self.recipients:
+            # Otherwise a later call of theirs was forgotten first, and with it all numbers: nobody is there to be told.
+            self.tell(customer, event)
         if call.agent_id:
             self.tell(agent_recipient(call.agent_id), event)
 

@@ -1,0 +1,179 @@
+"""The state tables are complete: each event has one role, each state a way in and a way out, the rest is impossible."""
+
+from typing import get_args
+
+import pytest
+
+from dispatch import commands as cm
+from dispatch import events as ev
+from dispatch import lifecycle as lc
+from dispatch.effects import Refusal
+from dispatch.engine import DECISIONS
+from dispatch.folding import ARMS, apply
+from dispatch.lifecycle import ImpossibleEvent
+from tests.engine.scene import Scene, agent, queue, room_queue
+
+ROLES: dict[str, set[type[ev.Event]]] = {
+    "call": {
+        ev.CallQueued, ev.CallReserved, ev.CallMoved, ev.ReservationAccepted, ev.ReservationClosed, ev.CallConnected,
+        ev.CallRequeued, ev.CallEnded, ev.CallForgotten, ev.RoomLost,
+    },
+    "wrap-up": {ev.WrapUpExtended, ev.WrapUpEnded},
+    "room": {ev.RoomAssigned, ev.RoomOpened, ev.RoomClosed},
+    "in the room": {
+        ev.PartyJoined, ev.PartyLeft, ev.RecordingStarted, ev.RecordingFailed, ev.RecordingSealed, ev.RecordingMissing,
+    },
+    "presence": {ev.Connected, ev.Disconnected, ev.AgentActivityChanged},
+    "division": {ev.PlanApplied, ev.Answered, ev.Resumed},
+}  # fmt: skip
+"""What an event is about first. `CallQueued` makes the call, so it stands in no state's row."""
+
+AT = 1_700_000_100_000
+
+
+def test_every_event_has_exactly_one_role_and_one_arm() -> None:
+    """Given all event types, then each stands in one role and `apply` has an arm for it."""
+    listed = [kind for kinds in ROLES.values() for kind in kinds]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == set(get_args(ev.Event)) == set(ARMS)
+
+
+def test_the_tables_name_the_events_of_their_role() -> None:
+    """Given the tables, then call, wrap-up and room rows hold their role's events and no others."""
+    in_calls = {kind for row in lc.CALL.values() for kind in row}
+    assert in_calls == ROLES["call"] - {ev.CallQueued}
+    in_engagements = {kind for row in lc.ENGAGEMENT.values() for kind in row}
+    assert in_engagements - in_calls == ROLES["wrap-up"]
+    in_rooms = {kind for row in lc.ROOM.values() for kind in row}
+    assert in_rooms == ROLES["room"] - {ev.RoomClosed}
+
+
+def test_every_command_has_a_decision_and_every_tag_is_its_own() -> None:
+    """Given all commands and events, then none is without a decision and no tag is used twice."""
+    assert set(get_args(cm.Command)) == set(DECISIONS)
+    for kinds in (get_args(cm.Command), get_args(ev.Event)):
+        tags = [kind.__struct_config__.tag for kind in kinds]
+        assert len(tags) == len(set(tags))
+
+
+@pytest.mark.parametrize(
+    ("table", "first"),
+    [(lc.CALL, lc.WAITING), (lc.ENGAGEMENT, lc.IDLE), (lc.ROOM, lc.REQUESTED)],
+    ids=["call", "engagement", "room"],
+)
+def test_every_state_is_reachable(table: dict[str, dict[type[ev.Event], str]], first: str) -> None:
+    """Given a table, when its events happen in any order, then every state is reached, and no other."""
+    reached, left = {first}, [first]
+    while left:
+        for after in table[left.pop()].values():
+            if after not in reached:
+                reached.add(after)
+                left.append(after)
+    by_leaving = {lc.CLOSING} if table is lc.ROOM else set()
+    assert reached | by_leaving == set(table)
+
+
+def test_every_state_that_waits_has_a_way_out() -> None:
+    """Given the call table, then from every live state the end can be reached."""
+    for state in lc.LIVE_STATES:
+        reached, left = set(), [state]
+        while left:
+            one = left.pop()
+            if one not in reached:
+                reached.add(one)
+                left.extend(lc.CALL[one].values())
+        assert lc.ENDED in reached
+
+
+def test_reservations_end_once() -> None:
+    """Given the reservation table, then pending leads to each outcome and no outcome leads on."""
+    ends = {end for ends in lc.RESERVATION[lc.PENDING].values() for end in ends}
+    assert ends == set(lc.RESERVATION) - {lc.PENDING}
+    assert not any(lc.RESERVATION[end] for end in ends)
+
+
+def _scene_with_calls_in_every_state() -> Scene:
+    scene = Scene(queue(), room_queue("rooms"), *(agent(f"a{number}") for number in range(4)))
+    scene.ready("a0", "a1", "a2", "a3")
+    for call_id in ("ended", "connected", "connecting", "reserved", "waiting"):
+        scene.request(call_id)
+    scene.talk("ended")
+    scene.hang_up("ended")
+    scene.talk("connected")
+    scene.accept("connecting")
+    assert [scene.call(one).state for one in lc.CALL_STATES] == list(lc.CALL_STATES)
+    return scene
+
+
+def _events_of(call_id: str, agent_id: str) -> list[ev.Event]:
+    """One event of each kind of the call table, about this call."""
+    return [
+        ev.CallReserved(AT, call_id, f"{call_id}.9", agent_id, "x", "loans", 9, AT, 0, "x"),
+        ev.CallMoved(AT, call_id, "loans", "rooms", AT),
+        ev.ReservationAccepted(AT, call_id, f"{call_id}.1", agent_id, AT, 0),
+        ev.ReservationClosed(AT, call_id, f"{call_id}.1", agent_id, "declined"),
+        ev.CallConnected(AT, call_id, agent_id, "x"),
+        ev.CallRequeued(AT, call_id, agent_id, "x"),
+        ev.CallEnded(AT, call_id, "x", "loans", "x"),
+        ev.CallForgotten(AT, call_id, "x"),
+        ev.RoomLost(AT, call_id, 1, "x"),
+    ]
+
+
+@pytest.mark.parametrize("state", lc.CALL_STATES)
+def test_what_is_not_in_the_table_is_impossible(state: str) -> None:
+    """Given a call in each state, when an event that its row does not name is applied, then ImpossibleEvent."""
+    for event in _events_of(state, "a0"):
+        if type(event) not in lc.CALL[state]:
+            scene = _scene_with_calls_in_every_state()
+            before = scene.engine.digest()
+            with pytest.raises(ImpossibleEvent):
+                apply(scene.engine.state, event)
+            scene.engine.state.now_ms = scene.now_ms
+            assert scene.engine.digest() == before, f"{event!r} changed something first"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ev.CallQueued(AT, "waiting", "x", "loans", AT, AT),
+        ev.CallEnded(AT, "nobody", "x", "loans", "x"),
+        ev.Disconnected(AT, "customer:nobody", "k1", 0),
+        ev.AgentActivityChanged(AT, "nobody", "ready"),
+        ev.WrapUpExtended(AT, "connected", "a1", AT),
+        ev.WrapUpEnded(AT, "connected", "a1", "done"),
+        ev.RoomAssigned(AT, "connected", 1, "w1", 1),
+        ev.RoomOpened(AT, "connected", 1, "w1"),
+        ev.RoomClosed(AT, "connected", 1),
+        ev.RoomLost(AT, "connected", 1, "x"),
+        ev.PartyLeft(AT, "connected", 1, "agent"),
+        ev.RecordingSealed(AT, "connected", 1, "x"),
+        ev.RecordingMissing(AT, "connected", 1),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_events_about_what_is_not_there(event: ev.Event) -> None:
+    """Given a hall, when an event names a call, room, party or client that is not there, then ImpossibleEvent."""
+    scene = _scene_with_calls_in_every_state()
+    with pytest.raises(ImpossibleEvent):
+        apply(scene.engine.state, event)
+
+
+@pytest.mark.parametrize("count", range(1, 4))
+def test_room_events_out_of_order(count: int) -> None:
+    """Given a room that is requested, assigned or open, when an event of another state comes, then ImpossibleEvent."""
+    scene = Scene(room_queue(), agent("anna"))
+    scene.ready("anna")
+    scene.request("c1")
+    scene.accept("c1")
+    happened: list[ev.Event] = [ev.RoomAssigned(AT, "c1", 1, "w1", 1), ev.RoomOpened(AT, "c1", 1, "w1")]
+    for event in happened[: count - 1]:
+        apply(scene.engine.state, event)
+    for event in (*happened[: count - 1], *happened[count:], ev.RoomClosed(AT, "c1", 1)):
+        with pytest.raises(ImpossibleEvent):
+            apply(scene.engine.state, event)
+
+
+def test_refusals_are_named_once() -> None:
+    """Given the list of refusals, then each stands there once."""
+    assert len(get_args(Refusal)) == len(set(get_args(Refusal)))
