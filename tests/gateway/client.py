@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+from collections import deque
 from typing import Any
 
 import aiohttp
@@ -20,6 +21,8 @@ class Client:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
         self.messages: list[dict[str, Any]] = []
+        self._unread: deque[dict[str, Any]] = deque()
+        """Came while an answer was awaited."""
         self._numbers = itertools.count(1)
 
     @property
@@ -39,10 +42,17 @@ class Client:
     async def ask(self, type_: str, data: Any = None, id_: str = "") -> dict[str, Any]:
         """Send and return the `ack` or `error` that answers it."""
         id_ = await self.send(type_, data, id_)
-        return await self.until(lambda message: message.get("re") == id_)
+        while True:
+            message = await self._receive()
+            if message.get("re") == id_:
+                return message
+            self._unread.append(message)
 
     async def next(self) -> dict[str, Any]:
-        """Return the next message; raises AssertionError when the connection was closed instead."""
+        """Return the next message that no `ask` was answered with; raises AssertionError when the connection was closed."""
+        return self._unread.popleft() if self._unread else await self._receive()
+
+    async def _receive(self) -> dict[str, Any]:
         async with asyncio.timeout(TIMEOUT_S):
             frame = await self.socket.receive()
         assert frame.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY), (frame.type, self.socket.close_code)
