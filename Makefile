@@ -29,7 +29,7 @@ loadtest: $(VENV)/.installed-dev ## a minute of 300 virtual customers and 60 vir
 	$(BIN)/python -m loadtest $(ARGS)
 
 bench-engine bench-shard bench-media: bench-%: $(VENV)/.installed-dev ## figures; QUICK=1 for the short form
-	$(BIN)/python bench/$*.py
+	$(BIN)/python -m bench.$*
 
 lock: $(VENV)/.installed-dev ## pin all dependencies anew
 	$(BIN)/uv pip compile -q --no-header --generate-hashes --python-version 3.11 --upgrade pyproject.toml -o requirements.lock

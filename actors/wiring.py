@@ -69,6 +69,8 @@ def make_tmp_folder() -> Path:
 
 def start_local(tmp_folder: Path, media_workers: int) -> None:
     """Start a private Ray on this machine, bound to loopback."""
+    # Ray takes 127.0.0.1 for a mistake and binds all addresses instead (2.60), unless it is told that there is no cluster.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     prepare(tmp_folder)
     import ray
 
@@ -81,7 +83,6 @@ def start_local(tmp_folder: Path, media_workers: int) -> None:
         log_to_driver=False,
         logging_level="ERROR",
         _temp_dir=str(tmp_folder),
-        _node_ip_address="127.0.0.1",
     )
 
 
