@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from dispatch import events, views
-from gateway import messages as wire
+from gateway import client_messages as said
 from gateway import talk
 from gateway.speaker import Speaker
 
@@ -18,7 +18,7 @@ Handler = Callable[[Speaker, str, Any], Awaitable[dict[str, Any]]]
 
 
 async def request_call(
-    speaker: Speaker, message_id: str, data: wire.CallRequest, customer_id: str = ""
+    speaker: Speaker, message_id: str, data: said.CallRequest, customer_id: str = ""
 ) -> dict[str, Any]:
     """Admit a call and return its id. `customer_id` is for operators, who ask on behalf of somebody."""
     customer_id = customer_id or speaker.identity.subject
@@ -40,11 +40,11 @@ async def request_call(
     return {"call_id": call_id}
 
 
-HANDLERS: dict[type[wire.FromClient], Handler] = {
-    wire.CallRequest: request_call,
-    wire.CallHangUp: talk.hang_up,
-    wire.RtcSdpOffer: talk.exchange_sdp,
-    wire.RtcStats: talk.take_stats,
+HANDLERS: dict[type[said.FromClient], Handler] = {
+    said.CallRequest: request_call,
+    said.CallHangUp: talk.hang_up,
+    said.RtcSdpOffer: talk.exchange_sdp,
+    said.RtcStats: talk.take_stats,
 }
 
 

@@ -14,11 +14,11 @@ import asyncio
 import structlog
 from aiohttp import hdrs, web
 
+from gateway.client_messages import CLIENT_TYPES
 from gateway.codec import CODECS, Codec
 from gateway.connection import Connection
 from gateway.identity import Identity, Verifier
 from gateway.limits import TokenBucket
-from gateway.messages import CLIENT_TYPES
 from gateway.refusals import Refused
 from gateway.roster import Roster
 from gateway.session import Session

@@ -1,153 +1,18 @@
-"""Every message of the wire protocol, version 1: the one source of its types.
+"""Every message that the server sends, version 1 of the wire protocol: the one source of their types.
 
-Rules: `docs/protocol.md` says when each is sent; this file says what it holds. A class that a client sends carries its
-limits as annotations, so that nothing unchecked passes the codec. A class that the server sends names exactly the
-fields of the page. Fields marked `UNSET` are left out when they have no meaning.
+Rules: `docs/protocol.md` says when each is sent; a class names exactly the fields of the page. Fields marked `UNSET` are left
+out when they have no meaning. `TYPE` is the name on the wire.
 
-Theory: an envelope is read in two steps, first who and what (`Envelope`), then the data by its type, so that each kind
-of nonsense gets its own reason. `TYPE` is the name on the wire.
-
-Not here: bytes (`gateway/codec.py`), meaning (`gateway/customer.py`, `gateway/agent.py`), events turned into messages
+Not here: what clients send (`gateway/client_messages.py`), bytes (`gateway/codec.py`), events turned into messages
 (`gateway/translation.py`).
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
-
-from dispatch.commands import MAX_TEXT
-from dispatch.plan import DAY_MS
+from msgspec import UNSET, Struct, UnsetType
 
 VERSION = 1
-SDP_LENGTH_MAX = 32_768
-"""Characters. Chromium's offer with one audio and one video section has about 6,000; the frame bound is 64 KiB."""
-STATS_COUNT_MAX = 32
-
-MessageId = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
-TypeName = Annotated[str, Meta(min_length=1, max_length=64)]
-Reference = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")]
-"""An id that somebody else made. Control characters have no business in a log or a key."""
-Text = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=MAX_TEXT)]
-Sdp = Annotated[str, Meta(min_length=1, max_length=SDP_LENGTH_MAX)]
-Attempt = Annotated[int, Meta(ge=0, le=1_000_000)]
-StatName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Role = Literal["customer", "agent", "supervisor", "operator"]
-
-
-class Envelope(Struct):
-    """What a client sends around its data. Unknown fields are ignored."""
-
-    v: Literal[1]
-    id: MessageId
-    type: TypeName
-    data: Raw = Raw(b"")
-
-
-class FromClient(Struct):
-    """Base of all data that a client may send."""
-
-    TYPE: ClassVar[str] = ""
-
-
-class SessionPong(FromClient):
-    TYPE: ClassVar[str] = "session.pong"
-
-
-class SessionAck(FromClient):
-    TYPE: ClassVar[str] = "session.ack"
-
-    seq: Annotated[int, Meta(ge=0)] = 0
-
-
-class CallRequest(FromClient):
-    TYPE: ClassVar[str] = "call.request"
-
-    queue_id: Reference
-    is_consented: bool = False
-    business_reference: Text = ""
-    display_name: Text = ""
-
-
-class CallHangUp(FromClient):
-    TYPE: ClassVar[str] = "call.hang_up"
-
-    call_id: Reference
-
-
-class RtcSdpOffer(FromClient):
-    TYPE: ClassVar[str] = "rtc.sdp_offer"
-
-    call_id: Reference
-    attempt: Attempt
-    sdp: Sdp
-
-
-class RtcStats(FromClient):
-    TYPE: ClassVar[str] = "rtc.stats"
-
-    call_id: Reference
-    stats: Annotated[dict[StatName, float], Meta(max_length=STATS_COUNT_MAX)] = field(default_factory=dict)
-
-
-class SetAgentState(FromClient):
-    TYPE: ClassVar[str] = "agent.state"
-
-    activity: Literal["ready", "not_ready", "offline"]
-    reason: Text = ""
-
-
-class ReservationAccept(FromClient):
-    TYPE: ClassVar[str] = "reservation.accept"
-
-    reservation_id: Reference
-
-
-class ReservationDecline(FromClient):
-    TYPE: ClassVar[str] = "reservation.decline"
-
-    reservation_id: Reference
-    reason: Text = ""
-
-
-class ReportCallConnected(FromClient):
-    TYPE: ClassVar[str] = "call.connected"
-
-    call_id: Reference
-
-
-class WrapUpDone(FromClient):
-    TYPE: ClassVar[str] = "wrapup.done"
-
-    call_id: Reference
-
-
-class WrapUpExtend(FromClient):
-    TYPE: ClassVar[str] = "wrapup.extend"
-
-    call_id: Reference
-    extra_ms: Annotated[int, Meta(ge=1, le=DAY_MS)]
-
-
-_SESSION: list[type[FromClient]] = [SessionPong, SessionAck]
-_TALK: list[type[FromClient]] = [CallHangUp, RtcSdpOffer, RtcStats]
-_CUSTOMER: list[type[FromClient]] = [*_SESSION, CallRequest, *_TALK]
-_AGENT: list[type[FromClient]] = [
-    *_SESSION,
-    SetAgentState,
-    ReservationAccept,
-    ReservationDecline,
-    *_TALK,
-    ReportCallConnected,
-    WrapUpDone,
-    WrapUpExtend,
-]
-CLIENT_TYPES: dict[str, dict[str, type[FromClient]]] = {
-    "customer": {one.TYPE: one for one in _CUSTOMER},
-    "agent": {one.TYPE: one for one in _AGENT},
-}
-"""Role -> type name -> class: what each role may send. Other roles have no session yet."""
-
-ALL_CLIENT_TYPES = frozenset(name for types in CLIENT_TYPES.values() for name in types)
 
 
 class FromServer(Struct):

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
 from dispatch.views import QueueView
-from gateway.messages import ALL_CLIENT_TYPES
+from gateway.client_messages import ALL_CLIENT_TYPES
 from gateway.refusals import KNOWN_REASONS
 
 COMMAND_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)

@@ -20,12 +20,12 @@ from msgspec import Meta, Struct
 
 from dispatch.plan import Id
 from dispatch.views import CallView
+from gateway import client_messages as said
 from gateway import customer, documents
-from gateway import messages as wire
+from gateway.client_messages import Reference, Text
 from gateway.entrance import bearer_token, check_division, check_origin
 from gateway.identity import Verifier
 from gateway.limits import TokenBucket
-from gateway.messages import Reference, Text
 from gateway.problems import json_response
 from gateway.refusals import Refused
 from gateway.speaker import Services, Speaker
@@ -84,7 +84,7 @@ class Rest:
             raise Refused("bad_value", "customer_id: an operator says for whom")
         if speaker.identity.role == "customer" and customer_id not in ("", speaker.identity.subject):
             raise Refused("not_yours", "customer_id: a customer asks for themselves alone")
-        data = wire.CallRequest(body.queue_id, body.is_consented, body.business_reference, body.display_name)
+        data = said.CallRequest(body.queue_id, body.is_consented, body.business_reference, body.display_name)
         value = await customer.request_call(speaker, _command_id(request), data, customer_id)
         return json_response(value, 201, {"Location": f"/v1/calls/{value['call_id']}"})
 

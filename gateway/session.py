@@ -21,6 +21,7 @@ import structlog
 from actors.hall import HallUnavailable, Notice, Subscribed
 from dispatch import events, views
 from gateway import agent, customer, translation
+from gateway import client_messages as said
 from gateway import messages as wire
 from gateway.codec import Codec
 from gateway.connection import Connection
@@ -180,11 +181,16 @@ class Session:
         return None
 
     async def _look_up(self, kind: str, reference: str) -> None:
-        people = self._services.people
-        if kind == "agent":
-            self._name = await people.agent_name(reference, self.identity.division_id)
-        else:
-            self._name = await people.masked_customer(reference)
+        people, name = self._services.people, ""
+        try:
+            if kind == "agent":
+                name = await people.agent_name(reference, self.identity.division_id)
+            else:
+                name = await people.masked_customer(reference)
+        except Exception:
+            # A bug in a look-up costs the name, never the events that wait behind it.
+            log.exception("lookup_failed", connection_id=self.connection_id)
+        self._name = name
         self._lookup = None
         self._flush()
 
@@ -255,7 +261,7 @@ class Session:
             re = envelope.id
             self._services.metrics.count_received(envelope.type)
             data = self._codec.data(envelope, self.identity.role)
-            if isinstance(data, wire.SessionPong | wire.SessionAck):
+            if isinstance(data, said.SessionPong | said.SessionAck):
                 return
             value = await self._handlers[type(data)](self._speaker, envelope.id, data)
         except Refused as refused:

@@ -8,18 +8,18 @@ Not here: the room itself (`media/worker.py`).
 
 from typing import Any
 
-from gateway import messages as wire
+from gateway import client_messages as said
 from gateway.refusals import Refused
 from gateway.speaker import Speaker
 
 
-async def hang_up(speaker: Speaker, message_id: str, data: wire.CallHangUp) -> dict[str, Any]:
+async def hang_up(speaker: Speaker, message_id: str, data: said.CallHangUp) -> dict[str, Any]:
     """End the call, or withdraw the request."""
     call = speaker.hall.call(data.call_id, speaker.identity.division_id)
     return await speaker.value_of(call.hang_up(principal=speaker.identity.principal, command_id=message_id))
 
 
-async def exchange_sdp(speaker: Speaker, message_id: str, data: wire.RtcSdpOffer) -> dict[str, Any]:
+async def exchange_sdp(speaker: Speaker, message_id: str, data: said.RtcSdpOffer) -> dict[str, Any]:
     """Return the media worker's answer. A repeat makes a new peer connection: the newest one counts."""
     view = await speaker.own_call(data.call_id)
     room = view.room
@@ -37,7 +37,7 @@ async def exchange_sdp(speaker: Speaker, message_id: str, data: wire.RtcSdpOffer
     return {"sdp_answer": answer, "attempt": data.attempt}
 
 
-async def take_stats(speaker: Speaker, message_id: str, data: wire.RtcStats) -> dict[str, Any]:
+async def take_stats(speaker: Speaker, message_id: str, data: said.RtcStats) -> dict[str, Any]:
     """Measure; only for a call of one's own, so that nobody colours the hall's figures from outside."""
     if data.call_id != speaker.checked_call_id:
         await speaker.own_call(data.call_id)

@@ -1,5 +1,6 @@
 """REST: roles, ownership, problems, idempotency keys; health, metrics, pages."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -281,3 +282,20 @@ async def test_security_headers(visitor: Visitor) -> None:
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert "camera=(self)" in headers["Permissions-Policy"]
     assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/", "/customer", "/agent"])
+async def test_pages_load_what_they_name(visitor: Visitor, path: str) -> None:
+    """Given a page; then it and everything that it names come from here, with the policy that lets nothing else in."""
+    async with visitor.http.get(visitor.base + path) as response:
+        assert (response.status, response.content_type) == (200, "text/html")
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert response.headers["Cache-Control"] == "no-cache"
+        text = await response.text()
+    named = set(re.findall(r'(?:src|href)="(/pages/[^"#]+)', text))
+    assert named
+    for asset in named:
+        async with visitor.http.get(visitor.base + asset) as response:
+            assert response.status == 200, asset
+            if asset.endswith(".js"):
+                assert response.content_type in ("text/javascript", "application/javascript")

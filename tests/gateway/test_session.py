@@ -100,6 +100,19 @@ async def test_events_keep_their_order_behind_a_name_that_is_looked_up(
     assert "a-1" not in str(got)
 
 
+async def test_a_name_that_cannot_be_had_holds_nothing_back(visitor: Visitor, stub: StubHall, token: Token) -> None:
+    """Given look-ups that fail, expected or by a bug; then the events come in order without the name."""
+    client = await visitor.greeted(token("customer", "c-1"))
+    for fault in (unavailable("not_ready"), RuntimeError("bug")):
+        stub.fault = fault
+        stub.tell(
+            CUSTOMER, events.ReservationAccepted(2, "k-1", "r-1", "a-9", 99, 1), events.CallConnected(3, "k-1", "", "")
+        )
+        matched = await client.next()
+        assert matched["data"] == {"call_id": "k-1", "agent_name": ""}
+        assert (await client.next())["type"] == "call.connected"
+
+
 async def test_a_reservation_shows_the_masked_customer(visitor: Visitor, stub: StubHall, token: Token) -> None:
     """Given a name kept apart; when it rings; then the agent sees it masked, and never the customer's id."""
     stub.people["customer:c-1"] = {"display_name": "Ann S."}
