@@ -1,0 +1,243 @@
+"""The configuration: one TOML file, environment variables over it, the command line over both.
+
+Rules
+- The file is read once and becomes typed settings, or an error that names every mistake: source, key, value seen,
+  what is allowed. An unknown key is a mistake: a misspelt one would silently not apply.
+- `TELLERHALL_<SECTION>_<KEY>` sets `<section>.<key>` of every section but the divisions. Lists are separated by
+  commas, or written as JSON. Variables of other sections are not ours and are left alone.
+- Divisions are plans for the engine. They reach it as a command when their digest is new (SAFETY.md 20): the
+  journal is the truth, this file is a wish.
+
+Every key is explained in `gateway/demo.toml`, which a test compares with these types.
+
+Not here: how values are checked (`checking`), what a plan means (`dispatch/plan`), who uses the settings (the
+console command).
+"""
+
+import hashlib
+import ipaddress
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from actors.checking import Problem, find_problems, join
+from dispatch.plan import Plan
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+"""0: any free port."""
+Host = Annotated[str, Meta(min_length=1, max_length=253)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Milliseconds = Annotated[int, Meta(ge=100, le=600_000)]
+Origin = Annotated[str, Meta(pattern=r"^https?://[^/\s]+$")]
+StoreUrl = Annotated[str, Meta(pattern=r"^$|^(redis|rediss|unix)://\S+$")]
+
+SECRETS = frozenset({"store.url"})
+"""Values that may hold a password and are never shown."""
+PREFIX = "TELLERHALL_"
+
+
+class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file. Its defaults are what holds where the file says nothing."""
+
+
+class HallSection(_Section, frozen=True):
+    name: Annotated[str, Meta(min_length=1, max_length=80)] = "Tellerhall"
+    data_folder: Annotated[str, Meta(min_length=1)] = "data"
+
+
+class GatewaySection(_Section, frozen=True):
+    host: Host = "127.0.0.1"
+    port: Port = 8080
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_self_signed: bool = False
+    allowed_origins: list[Origin] = field(default_factory=list)
+    jwks_file: str = ""
+    issuer: str = "tellerhall"
+    audience: str = "tellerhall"
+    are_development_keys_allowed: bool = False
+    ice_servers: list[dict[str, Any]] = field(default_factory=list)
+    connections_max: Count = 18_000
+    upgrades_per_s: Count = 1_500
+    messages_per_s: Annotated[float, Meta(ge=0.1, le=100_000)] = 20.0
+    messages_burst: Count = 60
+    ping_ms: Milliseconds = 25_000
+    command_timeout_ms: Milliseconds = 15_000
+    metrics_host: Host = "127.0.0.1"
+    metrics_port: Port | None = None
+
+
+class MediaSection(_Section, frozen=True):
+    workers: Annotated[int, Meta(ge=0, le=256)] = 1
+    host: Host = "127.0.0.1"
+    advertised_addresses: Annotated[list[str], Meta(min_length=1, max_length=8)] = field(
+        default_factory=lambda: ["127.0.0.1"]
+    )
+    first_port: Port = 0
+    rooms_max: Count = 60
+    recordings_folder: str = ""
+
+
+class StoreSection(_Section, frozen=True):
+    url: StoreUrl = ""
+    accept_weaker_durability: bool = False
+
+
+class RaySection(_Section, frozen=True):
+    address: str = ""
+
+
+class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that was configured, checked. Paths are as written: relative ones belong to the current folder."""
+
+    hall: HallSection = HallSection()
+    gateway: GatewaySection = GatewaySection()
+    media: MediaSection = MediaSection()
+    store: StoreSection = StoreSection()
+    ray: RaySection = RaySection()
+    divisions: Annotated[list[Plan], Meta(min_length=1)]
+
+    @property
+    def data_folder(self) -> Path:
+        """Where everything that must survive is kept, absolute."""
+        return Path(self.hall.data_folder).expanduser().absolute()
+
+    @property
+    def recordings_folder(self) -> Path:
+        """Where recordings land, absolute."""
+        if self.media.recordings_folder:
+            return Path(self.media.recordings_folder).expanduser().absolute()
+        return self.data_folder / "recordings"
+
+
+SECTIONS: dict[str, type[_Section]] = {
+    "hall": HallSection,
+    "gateway": GatewaySection,
+    "media": MediaSection,
+    "store": StoreSection,
+    "ray": RaySection,
+}
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used. The text has one line a mistake, fit for an operator."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def load(
+    path: Path, *, environment: Mapping[str, str] | None = None, options: Mapping[str, object] | None = None
+) -> Configuration:
+    """Read `path`, then `environment`, then `options` (`gateway.port` -> value). Raises ConfigurationError."""
+    table = _read(path)
+    sources: dict[str, str] = {}
+    lines: list[str] = []
+    for name, text in sorted((environment or {}).items()):
+        lines += _take_variable(table, sources, name, text)
+    for key, value in (options or {}).items():
+        _put(table, sources, key, value, "command line")
+    problems = list(find_problems("", table, Configuration))
+    if not problems:
+        configuration = msgspec.convert(table, Configuration)
+        problems = list(_contradictions(configuration))
+    lines += [_line(path, sources, problem) for problem in problems]
+    if lines:
+        raise ConfigurationError(lines)
+    return configuration
+
+
+def plan_digest(plan: Plan) -> str:
+    """Return SHA-256 over the plan with its defaults: equal plans have equal digests, however they were written."""
+    values = msgspec.structs.asdict(plan)
+    values["queues"] = [msgspec.structs.asdict(queue) for queue in plan.queues]
+    values["agents"] = [msgspec.structs.asdict(agent) for agent in plan.agents]
+    return hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError([f"{path}: is not TOML: {error}"]) from error
+
+
+def _take_variable(table: dict[str, Any], sources: dict[str, str], name: str, text: str) -> Iterator[str]:
+    """Put one environment variable in its place; yield a line if it is meant for a section but names no key of it."""
+    section, _, key = name.removeprefix(PREFIX).lower().partition("_")
+    if not name.startswith(PREFIX) or section not in SECTIONS:
+        return
+    hints = get_type_hints(SECTIONS[section], include_extras=True)
+    if key not in hints:
+        known = ", ".join(f"{PREFIX}{section}_{each}".upper() for each in hints)
+        yield f"{name}: unknown variable; known are {known}"
+        return
+    _put(table, sources, f"{section}.{key}", _from_text(text, hints[key]), name)
+
+
+def _from_text(text: str, hint: Any) -> object:
+    """Read a variable's text as its key's type; what does not fit stays a text, for the check to name."""
+    plain = hint.__origin__ if hasattr(hint, "__metadata__") else hint
+    try:
+        if get_origin(plain) is list and not text.lstrip().startswith("["):
+            return [item.strip() for item in text.split(",") if item.strip()]
+        if get_origin(plain) is list:
+            return json.loads(text)
+        return msgspec.convert(text, plain, strict=False)
+    except (msgspec.ValidationError, ValueError):
+        return text
+
+
+def _put(table: dict[str, Any], sources: dict[str, str], path: str, value: object, source: str) -> None:
+    section, _, key = path.partition(".")
+    place = table.setdefault(section, {})
+    if isinstance(place, dict):  # Otherwise the file is wrong there, and the check says so.
+        place[key] = value
+        sources[path] = source
+
+
+def _contradictions(configuration: Configuration) -> Iterator[Problem]:
+    """Yield what no type can say: keys that do not go together."""
+    gateway = configuration.gateway
+    if bool(gateway.tls_cert) != bool(gateway.tls_key):
+        yield Problem("gateway.tls_cert", repr(gateway.tls_cert), "tls_cert and tls_key are set both or neither")
+    if gateway.tls_cert and gateway.tls_self_signed:
+        yield Problem("gateway.tls_self_signed", "True", "allowed is false where tls_cert is set")
+    for index, address in enumerate(configuration.media.advertised_addresses):
+        if not _is_ipv4(address):
+            yield Problem(f"media.advertised_addresses[{index}]", repr(address), "allowed is an IPv4 address")
+    if configuration.ray.address and not configuration.store.url:
+        # The embedded store listens on this machine alone (SAFETY.md 19).
+        yield Problem("store.url", "", "missing; a Ray cluster needs a store that all its nodes reach")
+    seen: dict[str, int] = {}
+    for index, plan in enumerate(configuration.divisions):
+        path = f"divisions[{index}]"
+        if plan.division_id in seen:
+            taken = f"already used by divisions[{seen[plan.division_id]}]"
+            yield Problem(join(path, "division_id"), repr(plan.division_id), taken)
+        seen.setdefault(plan.division_id, index)
+        for key, what in plan.problems():
+            yield Problem(join(path, key), "", what)
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _line(path: Path, sources: dict[str, str], problem: Problem) -> str:
+    owner = next((key for key in sources if problem.path == key or problem.path.startswith((f"{key}.", f"{key}["))), "")
+    seen = "(not shown)" if problem.path in SECRETS and problem.seen else problem.seen
+    parts = (sources.get(owner, str(path)), problem.path, f"{seen} is there" if seen else "", problem.what)
+    return ": ".join(part for part in parts if part)

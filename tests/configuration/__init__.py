@@ -1,0 +1,1 @@
+"""Doubts about what an operator writes, and about which code runs."""
