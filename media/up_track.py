@@ -28,6 +28,8 @@ NACK_TRIES = 12
 GAP_MAX = 100
 """A larger jump is a restart or a long outage, not a loss that a repair could mend in time."""
 PICTURE_GAP_S = 0.5
+FIRST_PICTURE_GAP_S = 0.2
+"""Until the first one came. The first requests often arrive before the party's side of the connection is ready."""
 KEY_FRAME_EVERY_S = 10.0
 """For seeking in the recording, and the most that a lost tail can cost it."""
 
@@ -196,7 +198,7 @@ class UpTrack:
 
     def mend(self, now: float) -> None:
         """Ask again for what is missing and for a picture that was deferred. Call every 40 ms."""
-        if self._is_picture_wanted:
+        if self._is_picture_wanted or (self.is_video and self._is_awaited()):
             self.request_picture(now)
         if not self._missing:
             return
@@ -211,11 +213,16 @@ class UpTrack:
         if self._missing:
             self._send_nack()
 
+    def _is_awaited(self) -> bool:
+        """Whether somebody cannot begin without a key frame. A request may be lost like any packet: it is repeated."""
+        return not self.is_live or (self.is_open and any(not subscriber.is_started for subscriber in self.subscribers))
+
     def request_picture(self, now: float) -> None:
         """Ask for a key frame, now or as soon as the throttle allows."""
         if not self.is_video:
             return
-        self._is_picture_wanted = now - self._picture_asked_at < PICTURE_GAP_S
+        gap_s = PICTURE_GAP_S if self.is_live else FIRST_PICTURE_GAP_S
+        self._is_picture_wanted = now - self._picture_asked_at < gap_s
         if not self._is_picture_wanted:
             self._picture_asked_at = now
             self.picture_count += 1
@@ -237,11 +244,8 @@ class UpTrack:
 
     def tick(self, now: float) -> None:
         """Once a second: report the reception, announce a bit rate, and keep key frames coming."""
-        if self.is_video:
-            is_awaited = self.is_open and any(not subscriber.is_started for subscriber in self.subscribers)
-            is_due = self._sink is not None and now - self._key_frame_at > KEY_FRAME_EVERY_S
-            if is_awaited or is_due or not self.is_live:
-                self.request_picture(now)
+        if self._sink is not None and now - self._key_frame_at > KEY_FRAME_EVERY_S:
+            self.request_picture(now)
         if self._highest < 0:
             return
         expected = self._highest - self._base + 1

@@ -83,21 +83,34 @@ class Notes:
 
 
 class Camera:
-    """The way back of a local source: a picture request rewinds the clip to its key frame. Satisfies `Wire`."""
+    """The way back of a local source, which sends nothing back. Satisfies `Wire`."""
 
     def __init__(self) -> None:
         self.outbound = memoryview(bytearray(2048))
         self.frame = 0
-        self.request_count = 0
 
     def send_rtp(self, length: int) -> None:
         raise AssertionError("a local source sends nothing back")
 
     def send_rtcp(self, packet: bytes) -> None:
-        for message in rtcp.parse(packet):
-            if isinstance(message, rtcp.PictureRequest):
-                self.frame = 0
-                self.request_count += 1
+        raise AssertionError("a local source sends nothing back")
+
+
+class LocalSource(UpTrack):
+    """What a party's camera and encoder are: a picture request rewinds the clip to its key frame at once."""
+
+    __slots__ = ("camera", "request_count")
+
+    def __init__(self, down: DownTrack, camera: Camera) -> None:
+        self.camera, self.request_count = camera, 0
+        super().__init__(down.kind, "", down.clock_rate, 96, None, 1, 1, camera)
+        self.is_open = True
+
+    def request_picture(self, now: float) -> None:
+        """Send a key frame next."""
+        self.request_count += 1
+        if self.is_video:
+            self.camera.frame = 0
 
 
 class LossyPort(Port):
@@ -126,7 +139,8 @@ class LightParty:
         self.notes = Notes()
         self.camera = Camera()
         self.sent: dict[str, list[bytes]] = {"audio": [], "video": []}
-        self.sources: dict[str, UpTrack] = {}
+        self.sent_frames: list[bytes] = []
+        self.sources: dict[str, LocalSource] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._is_gone = False
 
@@ -134,8 +148,7 @@ class LightParty:
         up.capture(self.notes, int(up.is_video), monotonic())
 
     def _on_down(self, down: DownTrack) -> None:
-        source = UpTrack(down.kind, "", down.clock_rate, 96, None, 1, 1, self.camera)
-        source.is_open = True
+        source = LocalSource(down, self.camera)
         self.sources[down.kind] = source
         down.subscribe(source, monotonic())
         self._tasks.append(asyncio.create_task(self._send(source)))
@@ -145,13 +158,14 @@ class LightParty:
         answer = await worker.answer(room_id, attempt, party, await self.link.offer())
         await self.link.accept(answer)
 
-    async def _send(self, source: UpTrack) -> None:
+    async def _send(self, source: LocalSource) -> None:
         period, step = (1 / FRAMES_PER_S, 3_000) if source.is_video else (0.02, 960)
         begin, count, sequence = monotonic(), 0, 0xFFF0
         while True:
             if source.is_video:
                 payloads = self.frames[self.camera.frame % len(self.frames)]
                 self.camera.frame += 1
+                self.sent_frames.append(frame_of(payloads))
             else:
                 payloads = [self.sounds[count % len(self.sounds)]]
             for index, payload in enumerate(payloads):
