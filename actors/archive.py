@@ -131,7 +131,7 @@ class Archive:
             if any(row[2] == CallQueued.__name__ for row in found):
                 break
         if len(rows) > HISTORY_EVENTS_MAX:
-            log.error("history_cut", call_id=call_id, events_max=HISTORY_EVENTS_MAX)
+            log.error("archive.history_cut", call_id=call_id, events_max=HISTORY_EVENTS_MAX)
         return [event for row in sorted(rows)[:HISTORY_EVENTS_MAX] for event in decode_events(row[3])]
 
     def _drop(self, before: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The build handshake: driver and workers must run the very same code from the very same place.
 
-Ray puts the driver's folder on its workers' import path, silently: with another package named `dispatch` there, driver and workers
-ran different code without an error (DESIGN.md). So every part compares before it does anything.
+Ray puts the driver's folder on its workers' import path, silently: with another package named `dispatch` there,
+driver and workers ran different code without an error (DESIGN.md). So every part compares before it does anything.
 """
 
 import hashlib

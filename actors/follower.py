@@ -88,7 +88,7 @@ class Follower:
                 pause_s = 0.0 if count == STEP_BATCHES_MAX else POLL_S
             except (StoreUnavailable, ArchiveUnavailable) as error:
                 if not self._failure:
-                    log.warning("follower_waits", division_id=self._division_id, failure=str(error))
+                    log.warning("follower.waits", division_id=self._division_id, failure=str(error))
                 self._failure = str(error)
                 pause_s = min(max(pause_s, POLL_S) * 2, PAUSE_MAX_S)
             await asyncio.sleep(pause_s)
@@ -156,7 +156,7 @@ class Follower:
             raise FollowerStopped(f"{gap}, and no snapshot covers what is missing")
         if self._archive_batch + 1 < gap.first_batch:
             log.error(
-                "archive_gap",
+                "archive.gap",
                 division_id=self._division_id,
                 first_batch=self._archive_batch + 1,
                 last_batch=gap.first_batch - 1,
@@ -181,7 +181,7 @@ class Follower:
 
     def _stopped(self, batch: int, error: Exception) -> FollowerStopped:
         self._failure = f"batch {batch} of {self._division_id} cannot be replayed: {type(error).__name__}: {error}"
-        log.error("follower_stopped", division_id=self._division_id, batch=batch, error=type(error).__name__)
+        log.error("follower.stopped", division_id=self._division_id, batch=batch, error=type(error).__name__)
         return FollowerStopped(self._failure)
 
     async def _maybe_write_snapshot(self) -> None:

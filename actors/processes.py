@@ -75,7 +75,7 @@ class ProcessRecords:
                 _signal(process, each)
             processes = _wait(processes)
         for one in left:
-            log.warning("process_ended", role=one.role, pid=one.pid)
+            log.warning("processes.ended", role=one.role, pid=one.pid)
         if processes:
             names = ", ".join(str(process.pid) for process in processes)
             raise RuntimeError(f"processes of an earlier run cannot be ended: {names}")
@@ -89,7 +89,7 @@ class ProcessRecords:
             return []
         except msgspec.MsgspecError as error:
             # Nothing may be ended on a guess. The file is written as a whole, so somebody else changed it.
-            log.error("process_records_unreadable", path=str(self._path), error=str(error))
+            log.error("processes.unreadable", path=str(self._path), error=str(error))
             return []
         return file.processes if file.boot_id == _boot_id() else []
 

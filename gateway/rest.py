@@ -74,6 +74,7 @@ class Rest:
             web.get("/v1/agents", self.list_agents),
             web.get("/v1/agents/{id}", self.show_agent),
             web.get("/v1/recordings/{id}", self.show_recording),
+            web.get("/v1/status", self.show_status),
         ]
 
     async def create_call(self, request: web.Request) -> web.Response:
@@ -136,6 +137,10 @@ class Rest:
         if view is None:
             raise Refused("not_found", "no such agent")
         return json_response(documents.agent_document(view))
+
+    async def show_status(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, "operator")
+        return json_response(await speaker.within_time(speaker.hall.status()))
 
     async def show_recording(self, request: web.Request) -> web.Response:
         speaker = self._speaker(request, *STAFF)
