@@ -154,6 +154,7 @@ class State:
 
     def rebuild(self) -> None:
         """Make every index anew from the records, as after a restore, a replay or a new plan."""
+        self.unplaced, self.freed = [], []
         self.pools.clear()
         self.candidates = {agent.id: Candidate(agent) for agent in self.agents.values()}
         self.queues = {}

@@ -155,6 +155,15 @@ def test_a_reload_changes_no_clock() -> None:
     assert (scene.call("c1").expires_at_ms, scene.call("c1").key) == (expires_at_ms, key)
 
 
+@pytest.mark.parametrize("with_snapshot", [False, True])
+def test_a_reload_as_the_first_wish_after_a_crash(with_snapshot: bool) -> None:
+    """Given a ready agent of a queue that retires, when the reload is the first step after a crash, then it is taken."""
+    scene = Scene(queue(), queue("cards"), agent("anna"))
+    scene.ready("anna")
+    scene.crash(with_snapshot=with_snapshot)
+    assert scene.replan(plan(queue(), agent("anna"), retired={"cards": "loans"})).is_accepted
+
+
 def test_the_same_digest_is_no_event() -> None:
     """Given the plan in force, when applied again, then accepted as unchanged without an event."""
     scene = Scene(queue())
