@@ -139,6 +139,8 @@ at("request-form").addEventListener("submit", request);
 at("hang-up").addEventListener("click", hangUp);
 at("cancel").addEventListener("click", hangUp);
 at("again").addEventListener("click", () => {
+  // Consent is given for one call and no more.
+  /** @type {HTMLFormElement} */ (at("request-form")).reset();
   store.take({ type: "again" });
   refreshQueues();
 });

@@ -54,13 +54,10 @@ export class Stage {
   /** What lies over the picture while there is none. @param {Call | null} call @param {string} other */
   #drawVeil(call, other) {
     const { phase, fault } = this.room;
-    const isAway = phase === "connected" && (call?.is_other_away ?? false);
-    const wasThere = phase === "idle" && (call?.connected_at_ms ?? 0) > 0;
-    const text = fault ? `media.${fault}` : isAway ? "media.peer_away" : VEIL[wasThere ? "reconnecting" : phase];
-    const isLive = call !== null && (call.state === "connecting" || call.state === "connected");
-    at("veil").hidden = !fault && !(isLive && text && call.media !== "external");
+    const text = fault || (call ? veilOf(call, phase) : "");
+    at("veil").hidden = !text;
     at("veil").dataset.tone = fault || phase === "failed" ? "fault" : "busy";
-    write("veil-text", text ? say(text, { name: other }) : "");
+    write("veil-text", text ? say(`media.${text}`, { name: other }) : "");
     at("media-retry").hidden = !fault && phase !== "failed";
     if (phase !== "connected") at("quality").hidden = true;
   }
@@ -102,8 +99,19 @@ export class Stage {
   }
 }
 
-/** @type {Record<string, string>} */
-const VEIL = { idle: "media.connecting", opening: "media.connecting", reconnecting: "media.reconnecting", failed: "media.lost" };
+/**
+ * Why there is no picture of the other party: the last part of a `media.` key, or empty while there is one.
+ * @param {Call} call
+ * @param {import("./room.js").Phase} phase
+ * @returns {string}
+ */
+function veilOf(call, phase) {
+  const isLive = call.state === "connecting" || call.state === "connected";
+  if (!isLive || call.media === "external") return "";
+  if (phase === "failed") return "lost";
+  if (phase === "connected") return call.is_other_away ? "peer_away" : call.state === "connected" ? "" : "waiting";
+  return phase === "reconnecting" || call.connected_at_ms ? "reconnecting" : "connecting";
+}
 
 /** @param {string} id @param {MediaStream | null} stream @returns {boolean} whether another picture was put there */
 function show(id, stream) {
