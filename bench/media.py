@@ -140,7 +140,7 @@ class Press:
 
     def _on_down(self, down: DownTrack) -> None:
         source = Source(down, self.clip[down.kind])
-        down.subscribe(source, monotonic())
+        down.subscribe(source)
         heapq.heappush(self._due, (monotonic() + random.random() * source.period_s, id(source), source))
 
     async def run(self) -> None:

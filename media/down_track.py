@@ -115,8 +115,8 @@ class DownTrack:
         self._ahead = 0
         self._repairs = 0
 
-    def subscribe(self, source: Source | None, now: float) -> None:
-        """Hear `source` from its next usable packet on; None hears nothing."""
+    def subscribe(self, source: Source | None) -> None:
+        """Hear `source` from its next usable packet on, for which it asks by itself; None hears nothing."""
         if self.source is source:
             return
         if self.source is not None:
@@ -124,8 +124,6 @@ class DownTrack:
         self.source, self.is_started = source, False
         if source is not None:
             source.subscribers.append(self)
-            if source.is_open:
-                source.request_picture(now)
 
     def forward(self, sequence: int, timestamp: int, marker: int, payload: bytes, is_key: bool, now: float) -> None:
         """Send one packet of the source on, renumbered."""

@@ -115,11 +115,11 @@ class Room:
         for other in self._others(party):
             for down in (link.down_by_kind.get(up.kind) for link in other.links):
                 if down is not None:
-                    down.subscribe(up, now)
+                    down.subscribe(up)
 
     def _subscribe(self, party: Party, down: DownTrack) -> None:
         for other in self._others(party):
-            down.subscribe(other.sources.get(down.kind), monotonic())
+            down.subscribe(other.sources.get(down.kind))
 
     def _others(self, party: Party) -> list[Party]:
         return [other for other in self.parties.values() if other is not party]
@@ -131,11 +131,11 @@ class Room:
         if link in party.links:
             party.links.remove(link)
         for down in link.down_by_kind.values():
-            down.subscribe(None, now)
+            down.subscribe(None)
         for up in link.up_by_kind.values():
             up.capture(None, 0, now)
             for subscriber in list(up.subscribers):
-                subscriber.subscribe(None, now)
+                subscriber.subscribe(None)
             if party.sources.get(up.kind) is up:
                 del party.sources[up.kind]
         self._count(link)
@@ -187,12 +187,9 @@ class Room:
 
     def _open(self) -> None:
         self.is_open = True
-        now = monotonic()
-        for party in self.parties.values():
-            for link in party.links:
-                for up in link.up_by_kind.values():
-                    up.is_open = True
-                    up.request_picture(now)
+        for link in self.links():
+            for up in link.up_by_kind.values():
+                up.is_open = True
 
     # Time.
 

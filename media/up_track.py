@@ -115,7 +115,7 @@ class UpTrack:
         self._report: rtcp.SenderReport | None = None
         self._report_at = 0.0
         self._picture_asked_at = self._key_frame_at = float("-inf")
-        self._is_picture_wanted = self.is_video
+        self._is_picture_wanted = False
         self._estimate = Estimate(ssrc) if self.is_video else None
 
     def watch(self, on_live: Callable[["UpTrack"], None]) -> None:
@@ -128,7 +128,8 @@ class UpTrack:
         if sink is not None:
             if self._report is not None:
                 sink.append_report(stream, self._report, self._report_at)
-            self.request_picture(now)
+            if now - self._key_frame_at > PICTURE_GAP_S:
+                self.request_picture(now)
 
     def receive(
         self, sequence: int, timestamp: int, marker: int, payload: bytes, sent_at: int | None, now: float

@@ -143,6 +143,8 @@ class LightParty:
         self.sources: dict[str, LocalSource] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._is_gone = False
+        self.is_muted = False
+        """Set before `connect`: sends nothing until `unmute`."""
 
     def _on_up(self, up: UpTrack) -> None:
         up.capture(self.notes, int(up.is_video), monotonic())
@@ -150,8 +152,9 @@ class LightParty:
     def _on_down(self, down: DownTrack) -> None:
         source = LocalSource(down, self.camera)
         self.sources[down.kind] = source
-        down.subscribe(source, monotonic())
-        self._tasks.append(asyncio.create_task(self._send(source)))
+        down.subscribe(source)
+        if not self.is_muted:
+            self._tasks.append(asyncio.create_task(self._send(source)))
 
     async def connect(self, worker: MediaWorker, room_id: str, attempt: int, party: str) -> None:
         """Offer, and take the answer."""
@@ -183,6 +186,11 @@ class LightParty:
         """Send no more."""
         for task in self._tasks:
             task.cancel()
+
+    def unmute(self) -> None:
+        """Begin to send."""
+        self.is_muted = False
+        self._tasks += [asyncio.create_task(self._send(source)) for source in self.sources.values()]
 
     def vanish(self) -> None:
         """Disappear without a word, as a phone that lost its network does."""
