@@ -169,7 +169,7 @@ async def test_a_lost_archive_is_reported_and_begins_anew(
     archive = Archive(tmp_path / "archive", "main")
     call_id = await division.request(2)
     assert await Follower(division.journal, archive, "main").history(call_id) == division.events_of(call_id)
-    assert "archive_gap" in capsys.readouterr().out
+    assert "archive.gap" in capsys.readouterr().out
     await archive.close()
 
 
