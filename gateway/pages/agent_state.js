@@ -35,6 +35,7 @@ import { callFrom, reduceCall } from "./call_state.js";
  * @typedef {{type: "link", link: import("./client.js").Link}
  *   | {type: "message", message: import("./client.js").Message, now_ms: number}
  *   | {type: "queues", queues: Queue[] | null}
+ *   | {type: "media", call_id: string, media: string}
  *   | {type: "answering"} | {type: "answer_refused", reason: string} | {type: "signed_out"}} Action
  */
 
@@ -75,6 +76,8 @@ export function reduce(state, action) {
       return reduceMessage(state, action.message, action.now_ms);
     case "queues":
       return { ...state, queues: action.queues };
+    case "media":
+      return state.call?.call_id === action.call_id ? { ...state, call: { ...state.call, media: action.media } } : state;
     case "answering":
       return { ...state, isAnswering: true };
     case "answer_refused":

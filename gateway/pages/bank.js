@@ -1,5 +1,5 @@
 // @ts-check
-/** What the pages read over REST: the services that can be asked for. Everything else goes over the protocol client. */
+/** What the pages read over REST: the services that can be asked for, and how a call's media go. All else is the protocol's. */
 
 const TIMEOUT_MS = 8_000;
 
@@ -10,7 +10,6 @@ const TIMEOUT_MS = 8_000;
  * @property {number} waiting_count
  * @property {number} [longest_wait_ms]  for bank employees only
  * @property {Record<string, number>} [agents]  counts by state, for bank employees only
- * @property {string} [media]  `external`: another system carries picture and sound
  */
 
 /**
@@ -19,10 +18,25 @@ const TIMEOUT_MS = 8_000;
  * @returns {Promise<Queue[] | null>} null: they cannot be had now; ask again later
  */
 export async function readQueues(token) {
+  return (await read("/v1/queues", token))?.queues ?? null;
+}
+
+/**
+ * How picture and sound of a call go: `room`, or `external` through another system. The reservation does not say it.
+ * @param {string} token
+ * @param {string} call_id
+ * @returns {Promise<string>} empty: it cannot be had now
+ */
+export async function readMedia(token, call_id) {
+  return (await read(`/v1/calls/${encodeURIComponent(call_id)}`, token))?.media ?? "";
+}
+
+/** @param {string} path @param {string} token @returns {Promise<any>} null: it cannot be had now */
+async function read(path, token) {
   try {
     const headers = { Authorization: `Bearer ${token}` };
-    const response = await fetch("/v1/queues", { headers, signal: AbortSignal.timeout(TIMEOUT_MS) });
-    return response.ok ? (await response.json()).queues : null;
+    const response = await fetch(path, { headers, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    return response.ok ? await response.json() : null;
   } catch {
     return null;
   }

@@ -42,6 +42,8 @@ export class Stage {
     const { room } = this;
     document.body.dataset.media = room.phase;
     show("local", room.localStream);
+    at("self").hidden = !room.localStream;
+    for (const id of ["mute", "camera"]) at(id).hidden = call?.media === "external";
     if (show("remote", room.remoteStream)) this.#play();
     at("local").classList.toggle("is-dark", room.isCameraOff);
     drawSwitch("mute", room.isMuted, "mic", room.isMuted ? "call.unmute" : "call.mute");
