@@ -5,12 +5,14 @@ Orders come as JSON lines on the input, each is answered by one line on the outp
 
 import asyncio
 import json
+import logging
 import resource
 import sys
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
+import structlog
 import uvloop
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.contrib.media import MediaRelay
@@ -116,5 +118,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    # The output carries answers; logs would break its lines.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     uvloop.install()
     asyncio.run(main())

@@ -45,6 +45,7 @@ class Party:
         self.sources: dict[str, UpTrack] = {}
         """What the others hear, by kind."""
         self.is_joined = False
+        self.answer_count = 0
         self.recorded_link: PartyLink | None = None
         self.answering = asyncio.Lock()
         """Offers of one party are answered one after the other, or two would race for being the newest."""

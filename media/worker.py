@@ -19,9 +19,12 @@ import asyncio
 import shutil
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
+from ipaddress import IPv4Address
 from pathlib import Path
 from time import monotonic
 from typing import Any
+
+import structlog
 
 from media.capture import CaptureWriter
 from media.contract import check_contract
@@ -49,12 +52,16 @@ PARTIES_PER_ROOM_MAX = 2
 """One-to-one calls. A client offers one section of each kind, so there is one other to hear."""
 ANSWERS_MAX = 16
 """Offers being answered at a time; one takes 7 ms of CPU."""
+ANSWERS_PER_PARTY_MAX = 1_000
+"""Reconnects of one party in one room: a page that offers in a loop shall not fill the capture log's stream numbers."""
 ANSWER_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 5.0
 ENDED_ROOMS_MAX = 10_000
 """Remembered, so that a late order does not open a room again."""
 LAGS_KEPT = 1_500
 """One minute of beats."""
+
+_log = structlog.get_logger("media")
 
 
 class MediaWorker:
@@ -64,7 +71,7 @@ class MediaWorker:
         self.settings = settings
         self.port = 0
         """The UDP port, once started."""
-        self._report = report
+        self._on_report = report
         self._rooms: dict[str, Room] = {}
         self._opening: dict[str, RoomOrder] = {}
         self._ended: OrderedDict[str, int] = OrderedDict()
@@ -79,8 +86,20 @@ class MediaWorker:
         links = sum(len(room.links()) for room in self._rooms.values())
         return f"<MediaWorker {self.settings.worker_id} {len(self._rooms)} rooms, {links} links>"
 
+    def _report(self, report: Report) -> None:
+        party, reason = getattr(report, "party", None), getattr(report, "reason", None)
+        told = {name: value for name, value in (("party", party), ("reason", reason)) if value is not None}
+        _log.info(type(report).__name__, room_id=report.room_id, attempt=report.attempt, **told)
+        self._on_report(report)
+
     async def start(self) -> None:
-        """Bind the port and begin. Raises OSError (port or folder) or ContractBroken (wrong libraries): do not go on."""
+        """Bind the port and begin.
+
+        Raises OSError (port or folder), ValueError (an advertised address is no IPv4 address, or there is none) or
+        ContractBroken (wrong libraries): the host must not go on.
+        """
+        if not [IPv4Address(address) for address in self.settings.advertised_addresses]:
+            raise ValueError("advertised_addresses is empty")
         if self.settings.is_contract_checked:
             await check_contract()
         await asyncio.to_thread(self._root.mkdir, parents=True, exist_ok=True)
@@ -223,6 +242,8 @@ class MediaWorker:
             raise MediaRefused("stale_attempt")
         if party not in room.parties:
             raise MediaRefused("unknown_party")
+        if room.parties[party].answer_count >= ANSWERS_PER_PARTY_MAX:
+            raise MediaRefused("not_ready")
         try:
             offer = check_offer(sdp_offer)
         except BadOffer:
@@ -239,6 +260,7 @@ class MediaWorker:
         async with party.answering:
             if room.is_closed:  # It ended while an earlier offer of this party was answered.
                 raise MediaRefused("unknown_room")
+            party.answer_count += 1
             link = PartyLink(self._port, self.settings.advertised_addresses)
             room.add_link(party, link)
             try:
@@ -257,6 +279,8 @@ class MediaWorker:
         sealed = await self._finaliser.finalise(folder)
         if sealed is not None:
             self._report(sealed)
+        else:
+            _log.warning("recording_not_sealed", folder=str(folder))
 
     async def _recover(self) -> None:
         """Seal what an earlier worker left. Folders of workers that live are locked and are left alone."""

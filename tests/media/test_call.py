@@ -115,6 +115,25 @@ async def test_party_that_hangs_up_has_left_and_may_come_again(make_worker: Make
     await until(lambda: is_part(agent.payloads("video")[-10:], again.sent["video"]))
 
 
+async def test_every_advertised_address_is_offered(make_worker: MakeWorker, make_party: MakeParty) -> None:
+    """Given two advertised addresses, when a party offers, then the answer has both with the one port, and it connects."""
+    worker, reports = await make_worker(host="0.0.0.0", advertised_addresses=["127.0.0.1", "127.0.0.2"])
+    await worker.open_room(order(recording="off"))
+    customer = make_party()
+    answer = await worker.answer("call-1", 1, "customer", await customer.link.offer())
+    candidates = [line.split()[4:6] for line in answer.splitlines() if line.startswith("a=candidate:")]
+    assert candidates[:2] == [["127.0.0.1", str(worker.port)], ["127.0.0.2", str(worker.port)]]
+    await customer.link.accept(answer)
+    await reports.wait(PartyJoined)
+
+
+@pytest.mark.parametrize("addresses", [[], ["localhost"], ["::1"]])
+async def test_unusable_advertised_addresses_stop_the_start(make_worker: MakeWorker, addresses: list[str]) -> None:
+    """Given no address or one that is not IPv4, when the worker starts, then it says so and does not run."""
+    with pytest.raises(ValueError, match=r"advertised|IPv4|Expected|octet"):
+        await make_worker(advertised_addresses=addresses)
+
+
 async def test_silent_party_has_left(make_worker: MakeWorker, make_party: MakeParty) -> None:
     """Given a call, when the customer vanishes without a word, then it has left after the silence timeout."""
     worker, reports = await make_worker(silence_timeout_ms=1_000)

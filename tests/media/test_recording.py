@@ -192,11 +192,14 @@ async def test_attempt_on_the_disk_is_not_opened_again(make_worker: MakeWorker) 
 
 VICTIM = """
 import asyncio, json, sys
+import structlog
 from media.reports import MediaSettings, RoomOrder
 from media.worker import MediaWorker
 
 def report(one):
     print(json.dumps({"report": type(one).__name__}), flush=True)
+
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 async def main():
     worker = MediaWorker(MediaSettings(worker_id="victim", recordings_folder=sys.argv[1]), report)
