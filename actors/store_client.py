@@ -107,6 +107,7 @@ class StoreClient:
 
     async def attempt(self, commands: list[StoreCommand], *, is_atomic: bool = False) -> list[Any]:
         """Like `run`, but a command that the server refused has its exception as its reply."""
+        cancels = _count_cancels()
         try:
             async with (
                 asyncio.timeout(self._request_s + CONNECT_S),
@@ -114,9 +115,12 @@ class StoreClient:
             ):
                 for command in commands:
                     pipe.execute_command(*command)
-                return await pipe.execute(raise_on_error=False)
+                replies = await pipe.execute(raise_on_error=False)
         except (exceptions.RedisError, OSError, TimeoutError) as error:
+            _heed_cancel(cancels)
             raise _unavailable(error) from error
+        _heed_cancel(cancels)
+        return replies
 
     async def run_script(self, script: Script, calls: list[tuple[list[str], list[str | bytes | int]]]) -> list[Any]:
         """Run `script` once for each (keys, arguments), in order, in one round trip; return the replies.
@@ -138,11 +142,28 @@ class StoreClient:
 
     async def close(self) -> None:
         """Close all connections. Safe to call twice."""
+        cancels = _count_cancels()
         try:
             async with asyncio.timeout(CONNECT_S):
                 await self._redis.aclose(close_connection_pool=True)
         except (exceptions.RedisError, OSError, TimeoutError):
-            return  # The connections are gone either way, and nobody waits for their answers.
+            pass  # The connections are gone either way, and nobody waits for their answers.
+        _heed_cancel(cancels)
+
+
+def _count_cancels() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
+
+
+def _heed_cancel(cancels_before: int) -> None:
+    """End the task if it was cancelled in the request and the library lost that.
+
+    It sends through `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that comes as the send completes; a
+    task that loops over requests would then never end (seen when the store was stopped just after a restart).
+    """
+    if _count_cancels() > cancels_before:
+        raise asyncio.CancelledError
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:

@@ -71,16 +71,17 @@ async def test_a_silent_server_costs_a_bounded_time_and_no_reply_is_mixed_up(sto
     await journal.close()
 
 
-async def test_a_cancelled_append_leaves_no_reply_behind(store: EmbeddedStore) -> None:
+async def test_a_cancelled_append_ends_and_leaves_no_reply_behind(store: EmbeddedStore) -> None:
     """Given appends cancelled on their way, when others follow, then each gets its own answer."""
     journal = RedisJournal(store.url, client=StoreClient(store.url, connections_max=1))
     epoch = (await journal.open("main")).epoch
-    for batch in range(1, 21):
+    for batch in range(1, 121):
         one = asyncio.create_task(journal.append([Append("main", epoch, batch, b"x")]))
-        for _ in range(batch % 7):
+        for _ in range(batch % 30):
             await asyncio.sleep(0)
-        one.cancel()
+        is_on_its_way = one.cancel()
         await asyncio.gather(one, return_exceptions=True)
+        assert one.cancelled() == is_on_its_way
         await journal.append([Append("main", epoch, batch, b"x")])
         assert await journal.last_batch("main") == batch
     await journal.close()
