@@ -118,14 +118,19 @@ class Engine:
         return events, effects
 
     def expire(self, now_ms: int) -> tuple[list[Event], list[Effect]]:
-        """Do what has come due by `now_ms`, each at its own instant, in order. Cost: what is due, times log n."""
+        """Do what has come due by `now_ms`, each at its own instant, in order. Cost: what is due, times log n.
+
+        What is due at one instant is matched together: of agents who become free at once, the most due calls get theirs
+        first (ROUTING.md 5.19).
+        """
         timers = self.state.timers
-        while (timer := timers.peek()) is not None and timer[0] <= now_ms:
-            timers.pop()
-            if self.state.is_due(timer):
-                self._advance(timer[0])
-                self._expire_one(timer)
-                place(self)
+        while (first := timers.peek()) is not None and first[0] <= now_ms:
+            self._advance(first[0])
+            while (timer := timers.peek()) is not None and timer[0] <= self.now_ms:
+                timers.pop()
+                if self.state.is_due(timer):
+                    self._expire_one(timer)
+            place(self)
         self._advance(now_ms)
         return self._finish()
 

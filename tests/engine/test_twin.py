@@ -6,6 +6,7 @@ list of wishes that shows it: that becomes a test of its own.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch.effects import Reply
+from dispatch.model import Call
 from dispatch.plan import Plan
 from tests.engine.scene import Scene, agent, plan, queue, room_queue
 from tests.engine.twin import Fact, Twin
 from tests.engine.twin_wishes import step
 
-LOANS = queue("loans", target_ms=20_000, waiting_max=3, wrap_up_ms=10_000, wrap_up_ms_max=60_000, misses_max=2)
+LOANS = queue("loans", target_ms=20_000, waiting_max=4, wrap_up_ms=10_000, wrap_up_ms_max=60_000, misses_max=2)
 ROOMS = room_queue("rooms", need={"fx": 5}, target_ms=5_000, wrap_up="until_done", wrap_up_ms_max=40_000)
 SMALL = queue(
     "small", cost_units=50, decline_delay_ms=0, no_answer_delay_ms=0, wrap_up="none", waiting_max=0, misses_max=1
@@ -30,7 +32,7 @@ MIXED = room_queue("mixed", recording="optional", target_ms=1_000, wrap_up_ms=0,
 ANNA, BEN = agent("anna"), agent("ben", skills={"fx": 5})
 CLEO, DORA = agent("cleo", skills={"fx": 3}, capacity_units=200), agent("dora", skills={"fx": 9})
 LIMITS: dict[str, int] = {
-    "live_calls_max": 6, "idempotency_keys_max": 6, "reconnect_grace_ms": 12_000, "recording_timeout_ms": 300_000,
+    "live_calls_max": 12, "idempotency_keys_max": 6, "reconnect_grace_ms": 12_000, "recording_timeout_ms": 300_000,
 }  # fmt: skip
 
 PLANS: dict[str, Plan] = {
@@ -41,17 +43,23 @@ PLANS: dict[str, Plan] = {
     "broken": plan(LOANS, LOANS),
 }
 
+PICK = st.sampled_from([1, 2, 3, 4, 5, 0])
+BACK = st.sampled_from([0, 0, 0, 0, 0, 1])
 CALLS, CUSTOMERS = st.sampled_from(["c0", "c1", "c2", "c3", "c4", "c5", "c6"]), st.sampled_from("uvwxyz")
 AGENTS = st.sampled_from(["anna", "ben", "cleo", "dora"])
 QUEUES = st.sampled_from(["loans", "rooms", "small", "mixed", "nowhere"])
 PARTY = st.sampled_from(["customer", "agent", "agent", "spy"])
-IDS = st.sampled_from(["", "", "", "m1", "m2", "key:1", "key:2", "key:3", "key:4", "key:5", "key:6", "key:7"])
+IDS = st.sampled_from([*[""] * 30, "m1", "m2", "key:1", "key:2", "key:3", "key:4", "key:5", "key:6", "key:7"])
 STAFF = st.sampled_from(["operator:olga", "supervisor:sam", "system:shell"])
 RECIPIENTS = st.one_of(CUSTOMERS.map("customer:{}".format), AGENTS.map("agent:{}".format), st.just("robot:r"))
 OUTAGES = st.sampled_from([-1, 0, 1, 5_000, 60_000])
 PAUSES = st.sampled_from(
     [0, 1, 999, 5_000, 10_000, 12_000, 15_000, 20_000, 30_000, 40_000, 120_000, 300_000, 90_000_000]
 )
+
+NO_CALL = Call(id="c9", customer_id="u", queue_id="loans", order=0, queued_at_ms=0, due_at_ms=0, business_reference="",
+               is_consented=True, recording="off", media="room", agent_id="anna")  # fmt: skip
+"""What wishes are about while there is no call at all."""
 
 FACTS: dict[type[Any], Callable[[Any], Fact]] = {
     ev.PlanApplied: lambda e: ("planned", e.digest),
@@ -96,7 +104,7 @@ class EngineAndTwin(RuleBasedStateMachine):
         self.scene = Scene(LOANS)
         self.twin = Twin("d")
         step(self.twin, cm.ApplyPlan(plan(LOANS), "plan-1"), self.scene.now_ms)
-        self.counts = {"queued": 0, "ended": 0, "forgotten": 0}
+        self.counts: Counter[type[ev.Event]] = Counter()
         self.wish(cm.ApplyPlan(PLANS["all"], "all"))
 
     def wish(self, command: cm.Command) -> Reply:
@@ -111,20 +119,18 @@ class EngineAndTwin(RuleBasedStateMachine):
         seen = [(event.at_ms, *FACTS[type(event)](event)) for event in self.scene.last]
         assert [one for one in seen if one[1] == "reserved"] == [one for one in expected if one[1] == "reserved"]
         assert sorted(seen, key=repr) == sorted(expected, key=repr)
-        for _, word, *_ in seen:
-            if word in self.counts:
-                self.counts[str(word)] += 1
+        self.counts.update(type(event) for event in self.scene.last)
 
-    def reservation(self, call_id: str, back: int) -> tuple[str, str]:
-        """The call's latest reservation, or an older one, and whom it asks."""
-        call = self.scene.engine.state.calls.get(call_id)
-        if call is None:
-            return f"{call_id}.1", "anna"
-        return f"{call_id}.{call.attempt - back}", call.agent_id or "anna"
+    def some_call(self, pick: int, *states: str) -> Any:
+        """A call in one of `states` where there is one: most wishes should make sense. `pick` 0 takes any."""
+        calls = list(self.scene.engine.state.calls.values())
+        fitting = [call for call in calls if call.state in states] if pick else []
+        chosen = fitting or calls
+        return chosen[pick % len(chosen)] if chosen else NO_CALL
 
     # -- wishes
 
-    @initialize(agents=st.lists(AGENTS, max_size=3))
+    @initialize(agents=st.lists(AGENTS, max_size=3, unique=True))
     def sign_in(self, agents: list[str]) -> None:
         for agent_id in agents:
             self.activity(agent_id, "ready", "", "", "system:shell")
@@ -141,69 +147,47 @@ class EngineAndTwin(RuleBasedStateMachine):
             self.time_passes(max(0, next_ms - self.scene.now_ms))
 
     @rule(
-        call_id=CALLS, customer_id=CUSTOMERS, queue_id=QUEUES, is_consented=st.sampled_from([True, True, False]), id=IDS
+        call_id=CALLS,
+        customer_id=CUSTOMERS,
+        queue_id=QUEUES,
+        is_consented=st.sampled_from([True] * 5 + [False]),
+        id=IDS,
     )
     def request(self, call_id: str, customer_id: str, queue_id: str, is_consented: bool, id: str) -> None:
         principal = "customer:" + customer_id if id.startswith("m") else "operator:olga"
         self.wish(cm.RequestCall(call_id, customer_id, queue_id, "", is_consented, principal=principal, id=id))
 
-    @rule(
-        call_id=CALLS,
-        customer_id=CUSTOMERS,
-        length=st.sampled_from([0, 200, 201]),
-        principal=st.sampled_from(["customer:u"]),
-    )
-    def malformed_request(self, call_id: str, customer_id: str, length: int, principal: str) -> None:
-        self.wish(cm.RequestCall(call_id, customer_id, "loans", "r" * length, principal=principal))
-        self.wish(cm.RequestCall("", customer_id, "loans"))
-        self.wish(cm.HangUp(call_id, "r" * 201, principal=principal))
-
-    @rule(agent_id=AGENTS, activity=st.sampled_from(["ready", "ready", "ready", "not_ready", "offline", "asleep"]),
+    @rule(agent_id=AGENTS, activity=st.sampled_from(["ready"] * 6 + ["not_ready", "offline", "asleep"]),
           reason=st.sampled_from(["", "", "lunch"]), id=IDS, principal=STAFF)  # fmt: skip
     def activity(self, agent_id: str, activity: str, reason: str, id: str, principal: str) -> None:
         self.wish(cm.SetActivity(agent_id, activity, reason, principal=principal, id=id))
 
-    @rule(agent_id=AGENTS, principal=st.sampled_from(["agent:anna", "customer:u"]))
-    def activity_of_others(self, agent_id: str, principal: str) -> None:
-        self.wish(cm.SetActivity(agent_id, "ready", principal=principal))
+    @rule(pick=PICK, back=BACK, principal=st.sampled_from([""] * 5 + ["agent:anna", "customer:u"]), id=IDS)
+    def accept(self, pick: int, back: int, principal: str, id: str) -> None:
+        call = self.some_call(pick, "reserved")
+        who = principal or "agent:" + call.agent_id
+        self.wish(
+            cm.AcceptReservation(f"{call.id}.{call.attempt - back}", call.agent_id or "anna", principal=who, id=id)
+        )
 
-    @rule(
-        call_id=CALLS,
-        back=st.sampled_from([0, 0, 0, 1]),
-        principal=st.sampled_from(["", "", "agent:anna", "customer:u"]),
-        id=IDS,
-    )
-    def accept(self, call_id: str, back: int, principal: str, id: str) -> None:
-        reservation_id, agent_id = self.reservation(call_id, back)
-        self.wish(cm.AcceptReservation(reservation_id, agent_id, principal=principal or "agent:" + agent_id, id=id))
+    @rule(pick=PICK, back=BACK, agent_id=st.sampled_from(["", "", "ben"]), length=st.sampled_from([0, 0, 0, 200, 201]))
+    def decline(self, pick: int, back: int, agent_id: str, length: int) -> None:
+        call = self.some_call(pick, "reserved")
+        reservation_id = f"{call.id}.{call.attempt - back}"
+        self.wish(cm.DeclineReservation(reservation_id, agent_id or call.agent_id, "r" * length))
 
-    @rule(
-        call_id=CALLS,
-        back=st.sampled_from([0, 0, 0, 1]),
-        agent_id=st.none() | AGENTS,
-        length=st.sampled_from([0, 0, 201]),
-    )
-    def decline(self, call_id: str, back: int, agent_id: str | None, length: int) -> None:
-        reservation_id, asked_id = self.reservation(call_id, back)
-        self.wish(cm.DeclineReservation(reservation_id, agent_id or asked_id, "r" * length))
+    @rule(pick=PICK, role=st.sampled_from(["customer", "agent", "operator", "agent:", "customer:"]), id=IDS)
+    def hang_up(self, pick: int, role: str, id: str) -> None:
+        call = self.some_call(pick, "connected")
+        own = {"customer": call.customer_id, "agent": call.agent_id, "operator": "olga"}
+        self.wish(cm.HangUp(call.id, principal=f"{role}:{own[role]}" if role in own else role, id=id))
 
-    @rule(call_id=CALLS, role=st.sampled_from(["customer", "agent", "operator", "agent:", "customer:"]), id=IDS)
-    def hang_up(self, call_id: str, role: str, id: str) -> None:
-        call = self.scene.engine.state.calls.get(call_id)
-        own = {
-            "customer": call.customer_id if call else "u",
-            "agent": call.agent_id if call else "anna",
-            "operator": "olga",
-        }
-        self.wish(cm.HangUp(call_id, principal=f"{role}:{own[role]}" if role in own else role, id=id))
-
-    @rule(call_id=CALLS, agent_id=AGENTS, extra_ms=st.sampled_from([-1, 0, 1, 15_000, 3_600_000]))
-    def wrap_up(self, call_id: str, agent_id: str, extra_ms: int) -> None:
-        wrap_ups = [(one, work) for one in self.scene.engine.state.agents.values() for work in one.wrap_ups]
-        if wrap_ups and extra_ms:
-            agent_id, call_id = wrap_ups[0][0].id, wrap_ups[0][1]
+    @rule(pick=PICK, extra_ms=st.sampled_from([-1, 0, 1, 15_000, 3_600_000]), is_done=st.booleans())
+    def wrap_up(self, pick: int, extra_ms: int, is_done: bool) -> None:
+        works = [(one.id, call_id) for one in self.scene.engine.state.agents.values() for call_id in one.wrap_ups]
+        agent_id, call_id = works[pick % len(works)] if works and pick else ("ben", f"c{pick}")
         self.wish(cm.ExtendWrapUp(agent_id, call_id, extra_ms))
-        if extra_ms == 1:
+        if is_done:
             self.wish(cm.FinishWrapUp(agent_id, call_id, principal="agent:" + agent_id))
 
     @rule(
@@ -212,63 +196,83 @@ class EngineAndTwin(RuleBasedStateMachine):
     def connect(self, recipient: str, gateway_id: str, connection_id: str) -> None:
         self.wish(cm.Connect(recipient, gateway_id, connection_id))
 
-    @rule(recipient=RECIPIENTS, connection_id=st.sampled_from(["k1", "k2", ""]))
-    def disconnect(self, recipient: str, connection_id: str) -> None:
-        self.wish(cm.Disconnect(recipient, connection_id))
+    @rule(pick=PICK, party=PARTY, how=st.sampled_from(["disconnect", "disconnect", "old", "gateway"]))
+    def connection_goes(self, pick: int, party: str, how: str) -> None:
+        """Of somebody in a call, who is connected first: that is where it matters."""
+        call = self.some_call(pick, "waiting", "reserved", "connecting", "connected")
+        recipient = f"agent:{call.agent_id}" if party == "agent" else f"customer:{call.customer_id}"
+        self.wish(cm.Connect(recipient, "g3", "k3"))
+        if how == "gateway":
+            self.wish(cm.LoseGateway("g3"))
+        else:
+            self.wish(cm.Disconnect(recipient, "k0" if how == "old" else "k3"))
 
-    @rule(gateway_id=st.sampled_from(["g1", "g2", "g3"]))
-    def lose_gateway(self, gateway_id: str) -> None:
+    @rule(
+        gateway_id=st.sampled_from(["g1", "g2"]),
+        recipient=RECIPIENTS,
+        principal=st.sampled_from(["agent:anna", "customer:u"]),
+    )
+    def strange(self, gateway_id: str, recipient: str, principal: str) -> None:
+        """What is malformed, not theirs or long gone."""
+        self.wish(cm.RequestCall("", "u", "loans"))
+        self.wish(cm.RequestCall("c0", "v", "loans", "r" * 201))
+        self.wish(cm.RequestCall("c0", "v", "loans", principal="customer:u"))
+        self.wish(cm.HangUp("c0", "r" * 201))
+        self.wish(cm.HangUp("c1", principal=principal))
+        self.wish(cm.SetActivity("ben", "ready", principal=principal))
+        self.wish(cm.Disconnect(recipient, "k1"))
         self.wish(cm.LoseGateway(gateway_id))
 
     @rule(
-        name=st.sampled_from(sorted(PLANS)), principal=st.sampled_from(["operator:olga", "system:shell", "agent:anna"])
+        name=st.sampled_from([*sorted(PLANS), "all"]),
+        principal=st.sampled_from(["operator:olga", "system:shell", "agent:anna"]),
     )
     def reload(self, name: str, principal: str) -> None:
         self.wish(cm.ApplyPlan(PLANS[name], name, principal=principal))
 
-    @rule(outage_ms=OUTAGES, call_id=CALLS)
-    def outage(self, outage_ms: int, call_id: str) -> None:
+    @rule(outage_ms=OUTAGES, pick=PICK)
+    def outage(self, outage_ms: int, pick: int) -> None:
         """The shell was away: what waited is stepped before what came due (SAFETY.md 8)."""
         self.scene.now_ms += max(0, outage_ms)
         self.wish(cm.Resume(outage_ms))
         if outage_ms > 0:
-            self.accept(call_id, 0, "", "")
+            self.accept(pick, 0, "", "")
         self.time_passes(0)
 
     # -- media
 
-    @rule(
-        call_id=CALLS,
-        way=st.sampled_from(["all", "all", "assign", "open", "connected"]),
-        late=st.sampled_from([0, 0, 1]),
-    )
-    def media_comes_up(self, call_id: str, way: str, late: int) -> None:
-        call = self.scene.engine.state.calls.get(call_id)
-        attempt = call.room_attempt - late if call else 1
-        if way in ("all", "assign"):
-            self.wish(cm.AssignRoom(call_id, attempt, f"w{attempt % 2}", attempt))
-        if way in ("all", "open"):
-            self.wish(cm.ReportRoomOpened(call_id, attempt))
+    @rule(pick=PICK, way=st.sampled_from(["all", "all", "all", "assign", "open"]), back=BACK)
+    def media_comes_up(self, pick: int, way: str, back: int) -> None:
+        call = self.some_call(pick, "connecting")
+        attempt = call.room_attempt - back
+        if way != "open":
+            self.wish(cm.AssignRoom(call.id, attempt, f"w{attempt % 2}", attempt))
+        if way != "assign":
+            self.wish(cm.ReportRoomOpened(call.id, attempt))
         if way == "all":
             for party in ("customer", "agent"):
-                self.wish(cm.ReportPartyJoined(call_id, attempt, party))
-                self.wish(cm.ReportRecordingStarted(call_id, attempt, party))
-        self.wish(cm.ReportConnected(call_id, principal="system:shell" if late else "agent:anna"))
-        self.wish(cm.ReportConnected(call_id))
+                self.wish(cm.ReportPartyJoined(call.id, attempt, party))
+                self.wish(cm.ReportRecordingStarted(call.id, attempt, party))
+        self.wish(cm.ReportConnected(call.id, principal="system:shell" if back else "agent:anna"))
+        self.wish(cm.ReportConnected(call.id))
 
-    @rule(call_id=CALLS, kind=st.sampled_from([
+    @rule(pick=PICK, way=st.sampled_from(["all", "all", "open"]))
+    def a_call_is_answered(self, pick: int, way: str) -> None:
+        self.accept(pick, 0, "", "")
+        self.media_comes_up(pick, way, 0)
+
+    @rule(pick=PICK, kind=st.sampled_from([
         cm.ReportPartyJoined, cm.ReportPartyLeft, cm.ReportRecordingStarted, cm.ReportRecordingFailed,
-        cm.ReportRoomFailed, cm.ReportRoomClosed, cm.ReportRecordingSealed,
-    ]), party=PARTY, back=st.sampled_from([0, 0, 0, 1]))  # fmt: skip
-    def media_report(self, call_id: str, kind: type[Any], party: str, back: int) -> None:
-        call = self.scene.engine.state.calls.get(call_id)
-        attempt = call.room_attempt - back if call else 1
-        rest: tuple[str, ...] = (party,)
-        if kind is cm.ReportRecordingFailed:
-            rest = (party, "disk_full")
-        elif kind is cm.ReportRoomClosed:
-            rest = ()
-        self.wish(kind(call_id, attempt, *rest))
+        cm.ReportRoomFailed, cm.ReportRoomClosed, cm.ReportRecordingSealed, cm.ReportRoomClosed, cm.ReportRecordingSealed,
+    ]), party=PARTY, back=BACK)  # fmt: skip
+    def media_report(self, pick: int, kind: type[Any], party: str, back: int) -> None:
+        is_over = kind in (cm.ReportRoomClosed, cm.ReportRecordingSealed)
+        call = self.some_call(pick, "ended") if is_over else self.some_call(pick, "connected", "connecting")
+        rest: dict[type[Any], tuple[str, ...]] = {
+            cm.ReportRecordingFailed: (party, "disk_full"),
+            cm.ReportRoomClosed: (),
+        }
+        self.wish(kind(call.id, call.room_attempt - back, *rest.get(kind, (party,))))
 
     @rule(worker_id=st.sampled_from(["w0", "w1", "w2"]), epoch=st.sampled_from([1, 2, 9]))
     def lose_worker(self, worker_id: str, epoch: int) -> None:
@@ -281,14 +285,14 @@ class EngineAndTwin(RuleBasedStateMachine):
         self.scene.crash(with_snapshot=with_snapshot)
         self.time_passes(0)
 
-    @precondition(lambda self: self.counts["queued"])
+    @precondition(lambda self: self.counts[ev.CallQueued])
     @invariant()
     def conservation(self) -> None:
         """5: admitted = live + ended, ended = in memory + forgotten."""
         calls = self.scene.engine.state.calls.values()
         ended = sum(call.state == "ended" for call in calls)
-        assert self.counts["queued"] == len(calls) + self.counts["forgotten"]
-        assert self.counts["ended"] == ended + self.counts["forgotten"]
+        assert self.counts[ev.CallQueued] == len(calls) + self.counts[ev.CallForgotten]
+        assert self.counts[ev.CallEnded] == ended + self.counts[ev.CallForgotten]
 
     @invariant()
     def same_hall(self) -> None:

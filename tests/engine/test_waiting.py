@@ -84,6 +84,22 @@ def test_capacity_in_units() -> None:
     assert [scene.state(one) for one in ("c1", "c2", "c3")] == ["reserved anna", "reserved anna", "waiting"]
 
 
+def test_agents_free_at_one_instant_are_matched_together() -> None:
+    """Given two agents whose wrap-up ends at once, when calls wait, the most due gets the agent idle longest (5.19)."""
+    scene = Scene(queue(), queue("rare", need={"fx": 5}, target_ms=0), agent("abe"), agent("eve", skills={"fx": 5}))
+    scene.ready("abe", "eve")
+    for call_id in ("c1", "c2"):
+        scene.request(call_id)
+        scene.talk(call_id)
+    scene.hang_up("c1")
+    scene.hang_up("c2")
+    scene.request("late")
+    scene.request("due", "rare")
+    scene.wait(30_000)
+    assert [event.call_id for event in scene.last if isinstance(event, ev.CallReserved)] == ["due", "late"]
+    assert (scene.state("due"), scene.state("late")) == ("reserved eve", "reserved abe")
+
+
 @pytest.mark.parametrize("waiting_max", [1, 3])
 def test_waiting_max_at_the_bound_and_one_past(waiting_max: int) -> None:
     """Given nobody at work, when as many calls as allowed wait, then one more is refused by name."""

@@ -271,16 +271,17 @@ class Twin:
     # -- time
 
     def expire(self, now_ms: int) -> list[Fact]:
-        while due := [one for one in self._deadlines(now_ms) if one[0] <= now_ms]:
-            at_ms, kind, first, second = min(due)
-            self.now_ms = max(self.now_ms, at_ms)
-            self._expire_one(kind, first, second)
+        while instants := [at_ms for at_ms, *_ in self._deadlines() if at_ms <= now_ms]:
+            self.now_ms = max(self.now_ms, min(instants))
+            while due := [one for one in self._deadlines() if one[0] <= self.now_ms]:
+                _, kind, first, second = min(due)
+                self._expire_one(kind, first, second)
             self.match()
         self.now_ms = max(self.now_ms, now_ms)
         facts, self.facts = self.facts, []
         return facts
 
-    def _deadlines(self, now_ms: int) -> list[tuple[int, int, str, str]]:
+    def _deadlines(self) -> list[tuple[int, int, str, str]]:
         """All deadlines there are: (at, kind in the order of `dispatch/timers.py`, whose, with whom)."""
         found: list[tuple[int, int, str, str]] = []
         for call in self.calls:

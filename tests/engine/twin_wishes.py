@@ -1,11 +1,11 @@
 """What each command wishes, as the dumb twin understands it. Returns the reason of refusal, or '' when carried out."""
 
 from dispatch import commands as cm
-from tests.engine.twin import BUSY, Fact, Twin, TwinAgent, TwinCall, TwinClient, TwinRoom, TwinWork
+from tests.engine.twin import BUSY, Fact, Twin, TwinAgent, TwinCall, TwinClient, TwinWork
+from tests.engine.twin_media import ask_room, lose_worker, report, report_connected
 
 DAY_MS = 86_400_000
 TEXT_MAX = 200
-PARTIES = {"customer", "agent"}
 
 
 def step(twin: Twin, command: cm.Command, now_ms: int) -> tuple[str, list[Fact]]:
@@ -23,10 +23,19 @@ def step(twin: Twin, command: cm.Command, now_ms: int) -> tuple[str, list[Fact]]
     reason = carry_out(twin, command)
     twin.match()
     if command.id:
+        _make_room_for(twin, command)
         twin.answers.append((command.principal, command.id, command, reason, twin.now_ms))
         twin.tell("answered", command.principal, command.id, reason)
     facts, twin.facts = twin.facts, []
     return reason, facts
+
+
+def _make_room_for(twin: Twin, command: cm.Command) -> None:
+    """So many principals are remembered; one more drops all answers of the one that spoke first."""
+    principals = list(dict.fromkeys(one[0] for one in twin.answers if not one[1].startswith("key:")))
+    is_known = command.principal in principals or command.id.startswith("key:")
+    if not is_known and len(principals) >= twin.plan.idempotency_keys_max:
+        twin.answers = [one for one in twin.answers if one[0] != principals[0] or one[1].startswith("key:")]
 
 
 def carry_out(twin: Twin, command: cm.Command) -> str:
@@ -46,13 +55,13 @@ def carry_out(twin: Twin, command: cm.Command) -> str:
         case cm.FinishWrapUp() | cm.ExtendWrapUp():
             return _wrap_up(twin, command)
         case cm.ReportConnected():
-            return _connected(twin, command)
+            return report_connected(twin, command)
         case cm.Resume():
             return _resume(twin, command)
         case cm.LoseWorker():
-            return _lose_worker(twin, command)
+            return lose_worker(twin, command)
         case _:
-            return _report(twin, command)
+            return report(twin, command)
 
 
 # -- plan and time
@@ -246,7 +255,7 @@ def _answer(twin: Twin, command: cm.AcceptReservation | cm.DeclineReservation) -
     call.state, call.expires_at_ms, call.agent_gone_until_ms = "connecting", 0, 0
     call.media_until_ms = twin.now_ms + queue.connecting_timeout_ms
     if call.media == "room":
-        _ask_room(call, call.room_attempt + 1)
+        ask_room(call, call.room_attempt + 1)
     attempt = call.room_attempt if call.media == "room" else 0
     twin.tell("accepted", call.id, call.reservation_id, agent.plan.id, call.media_until_ms, attempt)
     return ""
@@ -287,119 +296,4 @@ def _wrap_up(twin: Twin, command: cm.FinishWrapUp | cm.ExtendWrapUp) -> str:
         return "bad_value"
     work.until_ms = min(latest_ms, work.until_ms + command.extra_ms)
     twin.tell("extended", work.call_id, agent.plan.id, work.until_ms)
-    return ""
-
-
-# -- media
-
-
-def _connected(twin: Twin, command: cm.ReportConnected) -> str:
-    call, role = twin.call(command.call_id), command.principal.split(":")[0]
-    if call is None:
-        return "unknown_call"
-    if role == "customer" or (role == "agent" and command.principal != "agent:" + call.agent_id):
-        return "not_yours"
-    if call.media != "external":
-        return "not_external"
-    if call.state not in BUSY:
-        return "wrong_state"
-    if call.state == "connecting":
-        _stand(twin, call)
-    return ""
-
-
-def _stand(twin: Twin, call: TwinCall) -> None:
-    if call.state == "connecting":
-        call.state, call.connected_at_ms = "connected", twin.now_ms
-        twin.tell("stands", call.id, call.agent_id)
-    call.media_until_ms = 0
-
-
-def _ask_room(call: TwinCall, attempt: int) -> None:
-    call.room_attempt, call.joined, call.recorded = attempt, set(), set()
-    call.rooms.append(TwinRoom(attempt))
-
-
-def _lose_room(twin: Twin, call: TwinCall, room: TwinRoom) -> None:
-    call.rooms.remove(room)
-    if room.state == "closing":
-        twin.tell("room_closed", call.id, room.attempt)
-        twin.forget_if_over(call)
-        return
-    if call.state == "connected" and not call.media_until_ms:
-        call.media_until_ms = twin.now_ms + twin.queue_of(call).connecting_timeout_ms
-    twin.tell("room_lost", call.id, room.attempt, call.media_until_ms if call.state == "connected" else 0)
-    _ask_room(call, room.attempt + 1)
-
-
-def _lose_worker(twin: Twin, command: cm.LoseWorker) -> str:
-    for call in list(twin.calls):
-        for room in list(call.rooms):
-            if room.worker_id == command.worker_id and room.worker_epoch <= command.worker_epoch:
-                _lose_room(twin, call, room)
-    return ""
-
-
-def _report(twin: Twin, command: cm.Command) -> str:
-    call_id, attempt = command.call_id, command.attempt  # type: ignore[union-attr]
-    call = twin.call(call_id)
-    if call is None:
-        return "unknown_call"
-    if isinstance(command, cm.ReportRecordingSealed):
-        if attempt not in call.unsealed:
-            return "stale_attempt"
-        call.unsealed.remove(attempt)
-        twin.tell("sealed", call.id, attempt)
-        twin.forget_if_over(call)
-        return ""
-    room = next((one for one in call.rooms if one.attempt == attempt), None)
-    if isinstance(command, cm.ReportRoomFailed | cm.ReportRoomClosed) and room is not None:
-        _lose_room(twin, call, room)
-        return ""
-    if room is None or room.state == "closing":
-        return "stale_attempt"
-    if isinstance(command, cm.AssignRoom | cm.ReportRoomOpened):
-        return _room(twin, call, room, command)
-    return _party(twin, call, room, command)
-
-
-def _room(twin: Twin, call: TwinCall, room: TwinRoom, command: cm.AssignRoom | cm.ReportRoomOpened) -> str:
-    if isinstance(command, cm.AssignRoom):
-        if room.state != "requested":
-            return "wrong_state"
-        room.state, room.worker_id, room.worker_epoch = "assigned", command.worker_id, command.worker_epoch
-        call.unsealed += [room.attempt] if call.recording != "off" else []
-        twin.tell("assigned", call.id, room.attempt, room.worker_id)
-        return ""
-    if room.state == "requested":
-        return "wrong_state"
-    if room.state == "assigned":
-        room.state = "open"
-        twin.tell("opened", call.id, room.attempt)
-    return ""
-
-
-def _party(twin: Twin, call: TwinCall, room: TwinRoom, command: cm.Command) -> str:
-    party: str = command.party  # type: ignore[union-attr]
-    if isinstance(command, cm.ReportPartyLeft):
-        if party in call.joined:
-            call.joined.remove(party)
-            if not call.media_until_ms:
-                call.media_until_ms = twin.now_ms + twin.plan.reconnect_grace_ms
-            twin.tell("left", call.id, room.attempt, party, call.media_until_ms)
-        return ""
-    if party not in PARTIES:
-        return "bad_value"
-    if isinstance(command, cm.ReportRecordingFailed):
-        call.recorded.discard(party)
-        twin.tell("unrecorded", call.id, room.attempt, party)
-        if call.recording == "required":
-            twin.end(call, "recording_failed")
-        return ""
-    done, word = (call.joined, "joined") if isinstance(command, cm.ReportPartyJoined) else (call.recorded, "recorded")
-    if party not in done:
-        done.add(party)
-        twin.tell(word, call.id, room.attempt, party)
-        if call.is_standing():
-            _stand(twin, call)
     return ""
