@@ -79,15 +79,15 @@ function signIn(given) {
   token = given;
   rememberToken("agent", token);
   client?.close();
-  client = new Client({ token, onLink, onMessage });
+  client = new Client({ token, role: "agent", onLink, onMessage });
   client.open();
-  refreshHall();
 }
 
 /** @param {import("./client.js").Link} link */
 function onLink(link) {
   if (link.state === "sign_in") rememberToken("agent", (token = ""));
   store.take({ type: "link", link });
+  if (link.state === "online") refreshHall();
 }
 
 /** @param {import("./client.js").Message} message */

@@ -4,7 +4,7 @@
 import { phaseOf } from "./agent_state.js";
 import { queueOf } from "./bank.js";
 import { announce, at, drawRing, monogram, notify, showLink, showState, write } from "./page.js";
-import { clock, currentLanguage, say, sayName, sayReason } from "./words.js";
+import { clock, currentLanguage, isKnown, say, sayName, sayReason } from "./words.js";
 
 /** @typedef {import("./agent_state.js").AgentState} AgentState */
 /** @typedef {import("./bank.js").Queue} Queue */
@@ -141,10 +141,21 @@ function drawReservation({ queues, isAnswering }, reservation) {
   const before = attempt - 1;
   const attempts = before === 1 ? "agent.attempt_once" : "agent.attempt_again";
   write("ring-attempt", before <= 0 ? say("agent.attempt_first") : say(attempts, { count: before }));
-  write("ring-why", reservation.why);
+  write("ring-why", sayWhy(reservation.why));
   write("accept-text", say(isAnswering ? "agent.accepting" : "agent.accept"));
   for (const id of ["accept", "decline"]) /** @type {HTMLButtonElement} */ (at(id)).disabled = isAnswering;
   announce(`${say("agent.incoming")}: ${customer}, ${queue}`);
+}
+
+/** The engine's rule in words; one that has none yet is shown as it came. @param {string} why @returns {string} */
+function sayWhy(why) {
+  const [, rule, since_ms] = why.match(/^(\w+) idle_since=(\d+)$/) ?? [];
+  return rule && isKnown(`why.${rule}`) ? say(`why.${rule}`, { time: timeOfDay(Number(since_ms)) }) : why;
+}
+
+/** @param {number} at_ms @returns {string} */
+function timeOfDay(at_ms) {
+  return new Intl.DateTimeFormat(currentLanguage(), { hour: "2-digit", minute: "2-digit", hour12: false }).format(at_ms);
 }
 
 /** @param {AgentState} state @param {import("./call_state.js").Call} call */
@@ -155,9 +166,8 @@ function drawCall({ queues }, call) {
   write("call-queue", sayName(queueOf(queues, call.queue_id)?.name, call.queue_id));
   at("call-reference-row").hidden = !call.business_reference;
   write("call-reference", call.business_reference);
-  const at_clock = new Intl.DateTimeFormat(currentLanguage(), { hour: "2-digit", minute: "2-digit", hour12: false });
-  write("call-since", at_clock.format(call.queued_at_ms));
-  at("external").hidden = call.media !== "external" || call.state === "connected";
+  write("call-since", timeOfDay(call.queued_at_ms));
+  at("external-go").hidden = call.media !== "external" || call.state === "connected";
 }
 
 /** @param {AgentState} state @param {import("./agent_state.js").WrapUp} wrapUp */

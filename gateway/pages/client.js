@@ -61,11 +61,13 @@ export class Client {
   /**
    * @param {object} options
    * @param {string} options.token
+   * @param {"customer" | "agent"} options.role  whom this page is for; anybody else is asked to sign in
    * @param {(message: Message) => void} options.onMessage  every message except answers and heartbeats, in order
    * @param {(link: Link) => void} options.onLink
    */
-  constructor({ token, onMessage, onLink }) {
+  constructor({ token, role, onMessage, onLink }) {
     this.token = token;
+    this.role = role;
     this.onMessage = onMessage;
     this.onLink = onLink;
     /** @type {WebSocket | null} */
@@ -169,6 +171,7 @@ export class Client {
     if (message.type === "error" && message.re) {
       return this.#settle(message.re, new Refused(message.data.reason, message.data.detail));
     }
+    if (message.data.role && message.data.role !== this.role) return this.#stop({ state: "sign_in", why: "wrong_role" });
     if (message.type.startsWith("session.")) this.#receiveSession(message);
     if (message.seq !== undefined) {
       if (this.lastSeq !== null && message.seq <= this.lastSeq) return; // a repeat after a resume

@@ -7,7 +7,7 @@
  * Not here: drawing (`customer_view.js`, `stage.js`).
  */
 
-import { queueOf, readQueues } from "./bank.js";
+import { queueOf, readMedia, readQueues } from "./bank.js";
 import { roomOf } from "./call_state.js";
 import { Client, Refused } from "./client.js";
 import { FIRST, phaseOf, reduce } from "./customer_state.js";
@@ -26,6 +26,8 @@ const TICK_MS = 500;
 let client = null;
 let token = "";
 let queuesTimer = 0;
+/** The call whose kind of media was asked for last. */
+let learnedOf = "";
 
 const store = makeStore(reduce, FIRST, redraw);
 const room = new Room({ ask, onChange: redraw });
@@ -52,11 +54,20 @@ function now() {
 function perform(state) {
   const phase = phaseOf(state);
   const isLive = state.call !== null && phase !== "stopped";
-  const needsCamera = isLive || phase === "requesting";
+  const needsCamera = (isLive && state.call?.media !== "external") || phase === "requesting";
   if (isLive) room.want(roomOf(state.call));
-  if (isLive && !room.localStream && !room.fault) room.prepare();
+  if (needsCamera && isLive && !room.localStream && !room.fault) room.prepare();
   if (!needsCamera && (room.localStream || room.wanted)) room.release();
+  if (state.call && !state.call.media && phase === "connecting") learnMedia(state.call.call_id);
   stayAwake(isLive);
+}
+
+/** @param {string} call_id */
+async function learnMedia(call_id) {
+  if (learnedOf === call_id) return;
+  learnedOf = call_id;
+  const media = await readMedia(token, call_id);
+  if (media) store.take({ type: "media", call_id, media });
 }
 
 /** @param {string} given */
@@ -64,15 +75,15 @@ function signIn(given) {
   token = given;
   rememberToken("customer", token);
   client?.close();
-  client = new Client({ token, onLink, onMessage });
+  client = new Client({ token, role: "customer", onLink, onMessage });
   client.open();
-  refreshQueues();
 }
 
 /** @param {import("./client.js").Link} link */
 function onLink(link) {
   if (link.state === "sign_in") rememberToken("customer", (token = ""));
   store.take({ type: "link", link });
+  if (link.state === "online") refreshQueues();
 }
 
 /** @param {import("./client.js").Message} message */

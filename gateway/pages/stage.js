@@ -58,7 +58,7 @@ export class Stage {
     const { phase, fault } = this.room;
     const text = fault || (call ? veilOf(call, phase) : "");
     at("veil").hidden = !text;
-    at("veil").dataset.tone = fault || phase === "failed" ? "fault" : "busy";
+    at("veil").dataset.tone = fault || text === "lost" || text === "external" ? "still" : "busy";
     write("veil-text", text ? say(`media.${text}`, { name: other }) : "");
     at("media-retry").hidden = !fault && phase !== "failed";
     if (phase !== "connected") at("quality").hidden = true;
@@ -109,7 +109,8 @@ export class Stage {
  */
 function veilOf(call, phase) {
   const isLive = call.state === "connecting" || call.state === "connected";
-  if (!isLive || call.media === "external") return "";
+  if (!isLive) return "";
+  if (call.media === "external") return "external";
   if (phase === "failed") return "lost";
   if (phase === "connected") return call.is_other_away ? "peer_away" : call.state === "connected" ? "" : "waiting";
   return phase === "reconnecting" || call.connected_at_ms ? "reconnecting" : "connecting";
