@@ -2,92 +2,84 @@
 
 Rules: a client sees each number once, in order. A number that came too early (its predecessors were dropped at a bound)
 or a new incarnation of the shard makes the feed subscribe again from the last number delivered; what is no longer kept
-comes as a reset.
+comes as a reset. A renewal never takes a client back from a newer connection. A connection that is gone is reported
+until the division has heard it, since nothing else would ever end it while this gateway lives.
 """
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from itertools import islice
+from typing import Any
 
 import structlog
 
-from actors.items import HallUnavailable, Notice, Subscribe, Subscribed, decode_answer, decode_polled
+from actors.items import HallUnavailable, Subscribe, Subscribed, Unsubscribe, decode_answer, decode_polled
 from actors.mailbox import BACKOFF_FIRST_S, BACKOFF_MAX_S, Mailbox, PeerGone, answered_or_replaced
 from actors.network import PollablePeer
+from actors.subscription import Subscription
 
 POLL_S = (1.0, 2.0)
 """Randomised, so that gateways do not poll in step; below a third of the gateway's lease."""
-EARLY_MAX = 1_000
-"""Notices that may wait for the answer to their subscription."""
 AGAIN_AT_ONCE = 2_000
-"""Subscriptions renewed at a time after a failover: two batches."""
+"""Subscriptions renewed, or ends repeated, at a time after a failover: two batches."""
+LEAVES_MAX = 100_000
+"""Ends of connections that the division has not heard of yet: as many as a gateway sees in the longest outage."""
 
 log = structlog.get_logger()
 
-Deliver = Callable[[list[Notice]], None]
-OnReset = Callable[[Subscribed], None]
-
-
-class Subscription:
-    """One client of this gateway."""
-
-    __slots__ = ("connection_id", "deliver", "early", "last_seq", "on_reset", "recipient")
-
-    def __init__(self, recipient: str, connection_id: str, deliver: Deliver, on_reset: OnReset) -> None:
-        self.recipient = recipient
-        self.connection_id = connection_id
-        self.deliver = deliver
-        self.on_reset = on_reset
-        self.last_seq = 0
-        self.early: list[Notice] | None = []
-        """Notices that overtook the answer to the subscription; None once that has come."""
-
-    def take(self, notice: Notice) -> bool:
-        """Deliver what is next. False: a number is missing, subscribe again."""
-        if notice.seq == 0:
-            if getattr(notice.event, "connection_id", "") != self.connection_id:
-                self.deliver([notice])
-            return True
-        if self.early is not None:
-            self.early.append(notice)
-            return len(self.early) <= EARLY_MAX
-        if notice.seq <= self.last_seq:
-            return True
-        if notice.seq != self.last_seq + 1:
-            return False
-        self.last_seq = notice.seq
-        self.deliver([notice])
-        return True
-
 
 class Feed:
-    """All subscriptions of one gateway at one division. Create it inside a running loop; `close` ends its task."""
+    """All subscriptions of one gateway at one division. Create it inside a running loop; `close` ends its tasks."""
 
     def __init__(
         self, division_id: str, gateway_id: str, mailbox: Mailbox, resolve: Callable[[], Awaitable[PollablePeer]]
     ) -> None:
         self._division_id = division_id
-        self._gateway_id = gateway_id
+        self._gateway_id = f"{gateway_id}/{division_id}"
+        """A shard may host several divisions: what this feed confirms must be its own."""
         self._mailbox = mailbox
         self._resolve = resolve
         self._subscriptions: dict[str, Subscription] = {}
-        self._task = asyncio.create_task(self._run(), name=f"feed {division_id}")
+        self._torn: dict[str, Subscription] = {}
+        """Those to be renewed, by recipient."""
+        self._losses_count = 0
+        self._leaves: dict[tuple[str, str], None] = {}
+        """(recipient, connection) of ends that were not heard, oldest first."""
+        self._has_leaves = asyncio.Event()
+        self._peer: PollablePeer | None = None
+        self._peer_name = ""
+        self._cursor = 0
+        self._tasks = [
+            asyncio.create_task(_kept_up(self._poll), name=f"feed {division_id}"),
+            asyncio.create_task(_kept_up(self._repeat_leaves), name=f"leaves {division_id}"),
+        ]
 
     def __repr__(self) -> str:
-        return f"<Feed {self._division_id} subscriptions={len(self._subscriptions)}>"
+        return f"<Feed {self._division_id} subscriptions={len(self._subscriptions)} torn={len(self._torn)}>"
+
+    # -- one client
 
     async def subscribe(self, subscription: Subscription, after: int | None) -> Subscribed:
-        """Begin to deliver; an earlier subscription of the same client ends. Raises HallUnavailable."""
+        """Begin to deliver; an earlier subscription of the same client ends. Raises HallUnavailable.
+
+        Notices that overtook the answer are delivered before this returns; they come after what it holds.
+        """
+        earlier = self._subscriptions.get(subscription.recipient)
         self._subscriptions[subscription.recipient] = subscription
+        if earlier is not None:
+            earlier.end(subscription.connection_id)
+        losses_count = self._losses_count
         try:
             subscribed = await self._ask(subscription, after)
-        except HallUnavailable:
+        except BaseException:
             self.forget(subscription.recipient, subscription.connection_id)
             raise
         if subscribed.kind == "refused":
             self.forget(subscription.recipient, subscription.connection_id)
-        else:
-            self._settle(subscription, subscribed.seq)
+        elif not subscription.settle(subscribed.seq) or losses_count != self._losses_count:
+            # It may be the answer of an incarnation that was replaced meanwhile.
+            self._tear(subscription)
         return subscribed
 
     def forget(self, recipient: str, connection_id: str) -> None:
@@ -96,74 +88,119 @@ class Feed:
         if subscription is not None and subscription.connection_id == connection_id:
             del self._subscriptions[recipient]
 
-    async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+    async def leave(self, recipient: str, connection_id: str) -> None:
+        """The connection is gone. Raises HallUnavailable; the division is told all the same, as soon as it listens."""
+        self.forget(recipient, connection_id)
+        try:
+            await self._say_left(recipient, connection_id)
+        except BaseException:
+            if len(self._leaves) < LEAVES_MAX:
+                self._leaves[recipient, connection_id] = None
+                self._has_leaves.set()
+            raise
 
-    async def _ask(self, subscription: Subscription, after: int | None) -> Subscribed:
-        item = Subscribe(self._division_id, subscription.recipient, subscription.connection_id, self._gateway_id, after)
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _ask(self, subscription: Subscription, after: int | None, *, is_renewal: bool = False) -> Subscribed:
+        recipient, connection_id = subscription.recipient, subscription.connection_id
+        item = Subscribe(self._division_id, recipient, connection_id, self._gateway_id, after, is_renewal)
         answer: Subscribed = decode_answer(Subscribe, await self._mailbox.send(item))
         return answer
 
-    def _settle(self, subscription: Subscription, seq: int) -> None:
-        """The answer has come: what overtook it is delivered after it."""
-        subscription.last_seq = seq
-        early, subscription.early = subscription.early or [], None
-        for notice in early:
-            subscription.take(notice)
+    async def _say_left(self, recipient: str, connection_id: str) -> None:
+        item = Unsubscribe(self._division_id, recipient, connection_id)
+        decode_answer(Unsubscribe, await self._mailbox.send(item))
 
-    async def _run(self) -> None:
-        name, cursor, backoff_s = "", 0, BACKOFF_FIRST_S
-        must_renew = False
-        while True:
-            try:
-                peer = await self._resolve()
-                if peer.name != name:
-                    name, cursor, must_renew = peer.name, 0, bool(name)
-                if must_renew:
-                    await self._renew(list(self._subscriptions.values()))
-                    must_renew = False
-                poll = peer.poll(self._gateway_id, cursor, random.uniform(*POLL_S))
-                polled = decode_polled(await answered_or_replaced(peer, poll, self._resolve))
-                cursor = polled.cursor
-                backoff_s = BACKOFF_FIRST_S
-                missing = self._deliver(polled.notices)
-                must_renew = polled.is_lost
-                await self._renew(missing)
-            except (PeerGone, HallUnavailable) as error:
-                log.info("feed.interrupted", division=self._division_id, reason=str(error))
-                await asyncio.sleep(backoff_s)
-                backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
+    # -- notices
 
-    def _deliver(self, notices: list[Notice]) -> list[Subscription]:
-        """Hand notices to their clients; return the clients who miss a number."""
-        missing: dict[str, Subscription] = {}
-        for notice in notices:
+    async def _poll(self) -> None:
+        """Poll once, deliver what came, and renew what is torn. Raises PeerGone, HallUnavailable."""
+        peer = await self._meet_peer()
+        poll = peer.poll(self._gateway_id, self._cursor, random.uniform(*POLL_S))
+        try:
+            polled = decode_polled(await answered_or_replaced(peer, poll, self._resolve))
+        except PeerGone:
+            self._peer = None
+            raise
+        self._cursor = polled.cursor
+        for notice in polled.notices:
             subscription = self._subscriptions.get(notice.recipient)
             if subscription is not None and not subscription.take(notice):
-                missing[notice.recipient] = subscription
-        return list(missing.values())
+                self._tear(subscription)
+        if polled.is_lost:
+            self._losses_count += 1
+            self._torn = dict(self._subscriptions)
+        await self._renew_torn()
 
-    async def _renew(self, subscriptions: list[Subscription]) -> None:
-        """Subscribe again from the last number delivered."""
-        for start in range(0, len(subscriptions), AGAIN_AT_ONCE):
-            some = [one for one in subscriptions[start : start + AGAIN_AT_ONCE] if one.early is None]
-            for one in some:
-                one.early = []
-            await asyncio.gather(*(self._renew_one(one) for one in some))
+    async def _meet_peer(self) -> PollablePeer:
+        """Keep to the incarnation that answers, also while the directory does not."""
+        if self._peer is None:
+            self._peer = await self._resolve()
+            if self._peer.name != self._peer_name:
+                self._peer_name, self._cursor = self._peer.name, 0
+        return self._peer
 
-    async def _renew_one(self, subscription: Subscription) -> None:
+    def _tear(self, subscription: Subscription) -> None:
+        self._torn[subscription.recipient] = subscription
+
+    async def _renew_torn(self) -> None:
+        """Subscribe again from the last number delivered. Raises HallUnavailable; what is not renewed stays torn."""
+        while self._torn:
+            some = [self._torn.pop(recipient) for recipient in list(islice(self._torn, AGAIN_AT_ONCE))]
+            outcomes = await asyncio.gather(*(self._renew(one) for one in some), return_exceptions=True)
+            for outcome in outcomes:
+                if outcome is not None:
+                    raise outcome
+
+    async def _renew(self, subscription: Subscription) -> None:
+        if self._subscriptions.get(subscription.recipient) is not subscription or subscription.early is not None:
+            return
+        subscription.early = []
         try:
-            subscribed = await self._ask(subscription, subscription.last_seq)
-        except HallUnavailable:
+            subscribed = await self._ask(subscription, subscription.last_seq, is_renewal=True)
+        except BaseException:
             subscription.early = None
+            self._tear(subscription)
             raise
         if self._subscriptions.get(subscription.recipient) is not subscription:
             return
-        if subscribed.kind == "resumed" and subscribed.missed:
-            subscription.deliver(subscribed.missed)
-        elif subscribed.kind == "reset":
-            subscription.on_reset(subscribed)
-        elif subscribed.kind == "refused":
+        if subscribed.kind == "refused":
             self.forget(subscription.recipient, subscription.connection_id)
-        self._settle(subscription, subscribed.seq)
+            subscription.end(subscribed.reason)
+        elif not subscription.renewed(subscribed):
+            self._tear(subscription)
+
+    # -- connections that are gone
+
+    async def _repeat_leaves(self) -> None:
+        """Tell the division of ends that it has not heard of. Raises HallUnavailable."""
+        await self._has_leaves.wait()
+        while self._leaves:
+            some = list(islice(self._leaves, AGAIN_AT_ONCE))
+            outcomes = await asyncio.gather(*(self._say_left(*one) for one in some), return_exceptions=True)
+            for one, outcome in zip(some, outcomes, strict=True):
+                if outcome is None:
+                    del self._leaves[one]
+            for outcome in outcomes:
+                if outcome is not None:
+                    raise outcome
+        self._has_leaves.clear()
+
+
+async def _kept_up(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do `work` again and again, ever more slowly while it fails: whatever fails here would silence every client."""
+    backoff_s = BACKOFF_FIRST_S
+    while True:
+        try:
+            await work()
+            backoff_s = BACKOFF_FIRST_S
+            continue
+        except (PeerGone, HallUnavailable) as error:
+            log.info("feed.interrupted", reason=str(error))
+        except Exception:
+            log.exception("feed.failed")
+        await asyncio.sleep(backoff_s)
+        backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)

@@ -14,7 +14,7 @@ from typing import Any
 
 from actors.agent import AgentHandle
 from actors.call import CallHandle
-from actors.feed import Deliver, Feed, OnReset, Subscription
+from actors.feed import Feed
 from actors.items import (
     HallUnavailable,
     Notice,
@@ -36,6 +36,7 @@ from actors.people import People
 from actors.performer import media_actor_name
 from actors.skill_queue import SkillQueueHandle
 from actors.store_client import StoreUnavailable
+from actors.subscription import Deliver, OnReset, Subscription
 from dispatch.commands import Command
 from dispatch.effects import Reply
 from dispatch.events import Event
@@ -176,11 +177,12 @@ class Hall:
         return await feed.subscribe(Subscription(recipient, connection_id, deliver, on_reset), after)
 
     async def unsubscribe(self, recipient: str, connection_id: str, division_id: str = "") -> None:
-        """The connection is gone: grace begins. Raises HallUnavailable."""
+        """The connection is gone: grace begins. Raises HallUnavailable; it will be told all the same, once it listens."""
         division = self._division(division_id)
         if division in self._feeds:
-            self._feeds[division].forget(recipient, connection_id)
-        await self.ask(Unsubscribe(division, recipient, connection_id))
+            await self._feeds[division].leave(recipient, connection_id)
+        else:
+            await self.ask(Unsubscribe(division, recipient, connection_id))
 
     # -- media
 
@@ -189,11 +191,11 @@ class Hall:
     ) -> str:
         """Return the media worker's SDP answer for one party. Raises MediaRefused, HallUnavailable."""
         name = media_actor_name(worker_id, worker_epoch)
-        mailbox = self._media.get(name)
-        if mailbox is None:
-            if len(self._media) >= MEDIA_MAILBOXES_MAX:
-                await self._media.pop(next(iter(self._media))).close()
-            mailbox = self._media[name] = Mailbox(name, lambda: self._network.peer(name))
+        mailbox = self._media.pop(name, None) or Mailbox(name, lambda: self._network.peer(name))
+        self._media[name] = mailbox
+        if len(self._media) > MEDIA_MAILBOXES_MAX:
+            # The one that was not used for longest: its worker has most likely gone.
+            await self._media.pop(next(iter(self._media))).close()
         answer = decode_media_answer(await mailbox.send(SdpOffer(call_id, attempt, party, sdp_offer)))
         if answer.reason:
             raise MediaRefused(answer.reason)

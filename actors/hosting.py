@@ -6,7 +6,7 @@ made durable, or a step raised, the memory is thrown away and made anew from the
 
 import structlog
 
-from actors.journal import Append, Journal, JournalGap
+from actors.journal import Append, Journal, JournalGap, StoreUnavailable
 from dispatch.codec import decode_events, encode_events
 from dispatch.commands import Command
 from dispatch.effects import Effect, Notify, Reply
@@ -35,7 +35,7 @@ class HostedDivision:
         """Decided in this turn, not durable yet."""
         self.effects: list[Effect] = []
         self.stopped_reason = ""
-        """Not empty: an operator must look (SAFETY.md 4); every command is refused by this name."""
+        """Not empty: an operator must look (SAFETY.md 4); every item is refused by this name."""
 
     def __repr__(self) -> str:
         return f"<HostedDivision {self.division_id} epoch={self.epoch} batch={self.batch} {self.engine!r}>"
@@ -44,7 +44,27 @@ class HostedDivision:
         """Take the next epoch, which fences every predecessor, and come back from the journal."""
         opened = await self._journal.open(self.division_id)
         self.epoch = opened.epoch
-        await self.recover()
+        await self.come_back()
+
+    async def come_back(self) -> None:
+        """Recover, or stop: what cannot be replayed is never skipped (SAFETY.md 4). Raises StoreUnavailable."""
+        try:
+            await self.recover()
+        except StoreUnavailable:
+            raise
+        except Exception:
+            log.exception("division.cannot_replay", division=self.division_id, epoch=self.epoch)
+            self.stop("division_stopped")
+
+    def stop(self, reason: str) -> None:
+        """Decide nothing more; what was decided and is not durable yet did not happen."""
+        log.error("division.stopped", division=self.division_id, epoch=self.epoch, reason=reason)
+        self.stopped_reason = reason
+        self.events, self.effects = [], []
+
+    def deadline_ms(self) -> int | None:
+        """When something comes due; None when nothing waits for time, or it is stopped."""
+        return None if self.stopped_reason else self.engine.next_deadline_ms()
 
     async def recover(self) -> None:
         """Throw memory away and replay. Raises StoreUnavailable; `JournalGap` after `READS_MAX` tries."""
@@ -72,23 +92,18 @@ class HostedDivision:
         log.info("division.replayed", division=self.division_id, epoch=self.epoch, batch=batch, engine=repr(engine))
 
     def step(self, command: Command, at_ms: int) -> Reply:
-        """Carry out what was due before `at_ms`, then the command."""
-        deadline_ms = self.engine.next_deadline_ms()
-        if deadline_ms is not None and deadline_ms <= at_ms:
-            self.expire(at_ms)
-        return self.step_now(command, at_ms)
-
-    def step_now(self, command: Command, at_ms: int) -> Reply:
-        """Carry out the command before anything that is due: after an outage (SAFETY.md 8)."""
+        """Carry out the command; what was due before it is the caller's to expire first."""
         events, effects = self.engine.step(command, at_ms)
         reply = effects.pop()
         assert isinstance(reply, Reply)
         self._keep(events, effects)
         return reply
 
-    def expire(self, now_ms: int) -> None:
-        """Do what has come due."""
-        self._keep(*self.engine.expire(now_ms))
+    def expire_before(self, at_ms: int) -> None:
+        """Do what has come due by `at_ms`."""
+        deadline_ms = self.engine.next_deadline_ms()
+        if deadline_ms is not None and deadline_ms <= at_ms:
+            self._keep(*self.engine.expire(at_ms))
 
     def _keep(self, events: list[Event], effects: list[Effect]) -> None:
         self.events.extend(events)

@@ -31,6 +31,8 @@ class Subscribe(Struct, array_like=True, tag="subscribe"):
     gateway_id: str
     after: int | None
     """The client's last event number; None asks for a snapshot."""
+    is_renewal: bool = False
+    """The connection is an old one: where a newer one has taken its place, refuse as `replaced` instead of taking it back."""
 
 
 class Unsubscribe(Struct, array_like=True, tag="unsubscribe"):
@@ -171,6 +173,18 @@ def decode_history_items(payload: bytes) -> list[ReadHistory]:
 
 def encode(value: Any) -> bytes:
     return _encoder.encode(value)
+
+
+def encode_array(bodies: list[bytes]) -> bytes:
+    """An array of values that are encoded already."""
+    count = len(bodies)
+    if count < 16:
+        head = bytes([0x90 | count])
+    elif count < 65_536:
+        head = b"\xdc" + count.to_bytes(2, "big")
+    else:
+        head = b"\xdd" + count.to_bytes(4, "big")
+    return b"".join([head, *bodies])
 
 
 def decode_items(payload: bytes) -> list[Item]:

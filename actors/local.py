@@ -57,6 +57,32 @@ class LocalNetwork:
         return LocalPeer(name, part)
 
 
+class LocalDirectory:
+    """Owners by division, in memory; the twin of `directory.Directory`."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, tuple[int, str]] = {}
+        self._alive_at_ms: dict[str, int] = {}
+
+    async def owner_name(self, division_id: str) -> str:
+        """Return who owns the division. Raises PeerGone."""
+        if division_id not in self._owners:
+            raise PeerGone(f"nobody owns {division_id}")
+        return self._owners[division_id][1]
+
+    async def write_owner(self, division_id: str, epoch: int, actor_name: str) -> bool:
+        if epoch < self._owners.get(division_id, (0, ""))[0]:
+            return False
+        self._owners[division_id] = (epoch, actor_name)
+        return True
+
+    async def note_alive(self, division_ids: list[str], at_ms: int) -> None:
+        self._alive_at_ms.update(dict.fromkeys(division_ids, at_ms))
+
+    async def read_alive(self, division_id: str) -> int:
+        return self._alive_at_ms.get(division_id, 0)
+
+
 class LocalFollower:
     """Answers histories straight from the journal."""
 
@@ -75,44 +101,49 @@ class LocalFollower:
 class LocalHall:
     """A hall of one shard over a journal. `kill_shard` and `start_shard` let tests fail it over."""
 
-    def __init__(self, plan: Plan, journal: Journal | None = None) -> None:
+    def __init__(self, plan: Plan, journal: Journal | None = None, others: tuple[Plan, ...] = ()) -> None:
+        """`others`: further divisions of the same shard."""
         self.plan = plan
+        self.plans = (plan, *others)
         self.journal = journal or MemoryJournal()
+        self.directory = LocalDirectory()
         self.network = LocalNetwork()
         self.shard: Shard | None = None
         self._epoch = 0
 
+    @property
+    def division_ids(self) -> list[str]:
+        return [plan.division_id for plan in self.plans]
+
     async def start_shard(self) -> Shard:
-        """Start the next incarnation of the shard and enter it as owner."""
+        """Start the next incarnation of the shard. One that runs already is left alone, as one that froze would be."""
         self._epoch += 1
         name = f"shard-0-e{self._epoch}"
-        shard = Shard(ShardSettings(name, [self.plan.division_id]), self.journal, None, Performer(self.network))
-        await shard.start()
-        shard.submit(self.plan.division_id, ApplyPlan(plan=self.plan, digest="local"))
+        shard = Shard(ShardSettings(name, self.division_ids), self.journal, self.directory, Performer(self.network))
         self.network.parts[name] = self.shard = shard
+        await shard.start()
+        for plan in self.plans:
+            shard.submit(plan.division_id, ApplyPlan(plan=plan, digest="local"))
         return shard
 
     async def kill_shard(self) -> None:
         """Take the shard away without a word to anybody, as a kill -9 does: its memory is gone, what is durable stays."""
         if self.shard is not None:
             self.network.parts.pop(self.shard.settings.name, None)
-            await self.shard.stop()
+            await self.shard.abort()
             self.shard = None
-
-    async def find_owner(self, division_id: str) -> str:
-        if self.shard is None or division_id != self.plan.division_id:
-            raise PeerGone(f"nobody owns {division_id}")
-        return self.shard.settings.name
 
     def hall(self, gateway_id: str) -> Hall:
         """Make a client of this hall; the caller closes it."""
-        return Hall(self.network, [self.plan.division_id], self.find_owner, gateway_id=gateway_id)
+        return Hall(self.network, self.division_ids, self.directory.owner_name, gateway_id=gateway_id)
 
 
 @asynccontextmanager
-async def local_hall(plan: Plan, journal: Journal | None = None) -> AsyncIterator[LocalHall]:
+async def local_hall(
+    plan: Plan, journal: Journal | None = None, others: tuple[Plan, ...] = ()
+) -> AsyncIterator[LocalHall]:
     """Run a hall inside this process for as long as the context lasts."""
-    local = LocalHall(plan, journal)
+    local = LocalHall(plan, journal, others)
     local.network.parts[FOLLOWER_NAME] = LocalFollower(local.journal)
     await local.start_shard()
     try:

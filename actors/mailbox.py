@@ -4,6 +4,8 @@ Rules (SAFETY.md 5)
 - Batches of one sender to one incarnation of a peer are numbered from 0. An answer that got lost is asked for again under the
   same number, and the peer answers a repeat from memory; a new incarnation gets the unanswered batch again from 0.
 - (sender, number) orders the transport only. What must not happen twice carries its own id inside.
+- A number that was sent never stands for another batch: a batch that everybody gave up takes its number with it, or the
+  peer would answer the next one from memory with the answers of this one.
 - Bounds: `WAITING_MAX` letters wait; each waits `LETTER_S` for its answer at most. Both end as `HallUnavailable`, by name.
 
 Why: one Ray call costs 1.6 ms whatever it carries, a batch of 1,000 letters 2.1 ms (RAY.md). No timer, no added
@@ -13,6 +15,7 @@ Not here: who the peer is and how it is reached (`wiring`), what letters mean (`
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
@@ -21,11 +24,13 @@ from uuid import uuid4
 import structlog
 from msgspec import Raw
 
-from actors.items import HallUnavailable, decode_bodies, encode
+from actors.items import HallUnavailable, decode_bodies, encode, encode_array
 
 WAITING_MAX = 20_000
 BATCH_MAX = 1_000
-"""RAY.md: the gain is had by then, and arguments stay under the 100 KiB at which Ray changes to its object store."""
+"""RAY.md: the gain is had by then."""
+BATCH_BYTES_MAX = 96 * 1024
+"""RAY.md: arguments over 100 KiB go through Ray's object store at less than half the rate. A larger letter goes alone."""
 LETTER_S = 15.0
 """Longer than a shard's recovery (SAFETY.md 13: 2 s notice and a replay), shorter than a person's patience with a button."""
 REPLACED_CHECK_S = 0.5
@@ -50,10 +55,10 @@ class Peer(Protocol):
 
 
 class Letter:
-    __slots__ = ("answer", "item")
+    __slots__ = ("answer", "body")
 
-    def __init__(self, item: Any, answer: "asyncio.Future[Raw]") -> None:
-        self.item = item
+    def __init__(self, body: bytes, answer: "asyncio.Future[Raw]") -> None:
+        self.body = body
         self.answer = answer
 
 
@@ -73,20 +78,29 @@ class Mailbox:
         self._is_number_fresh = True
         """The present number was never sent to the present peer: the batch may still be changed."""
         self._number = 0
+        self._is_closed = False
         self._task = asyncio.create_task(self._run(), name=f"mailbox {name}")
 
     def __repr__(self) -> str:
         return f"<Mailbox {self.name} waiting={len(self._waiting)} in_flight={len(self._in_flight)}>"
 
     async def send(self, item: Any) -> Raw:
-        """Return the peer's answer to `item`. Raises HallUnavailable when the bounds say so."""
+        """Return the peer's answer to `item`. Raises HallUnavailable when the bounds say so.
+
+        What cannot be encoded raises here, at its own sender, and not in the batch among others.
+        """
+        if self._is_closed:
+            raise HallUnavailable("not_ready")
+        body = encode(item)
+        while self._waiting and self._waiting[0].answer.done():
+            self._waiting.popleft()
         if len(self._waiting) >= WAITING_MAX:
             raise HallUnavailable("overloaded")
         loop = asyncio.get_running_loop()
-        letter = Letter(item, loop.create_future())
+        letter = Letter(body, loop.create_future())
         self._waiting.append(letter)
         self._wake.set()
-        timer = loop.call_later(LETTER_S, _give_up, letter)
+        timer = loop.call_later(LETTER_S, _refuse, [letter], "not_ready")
         try:
             return await letter.answer
         finally:
@@ -94,35 +108,49 @@ class Mailbox:
 
     async def close(self) -> None:
         """End the task; whoever still waits is told `not_ready`."""
+        self._is_closed = True
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        for letter in [*self._in_flight, *self._waiting]:
-            if not letter.answer.done():
-                letter.answer.set_exception(HallUnavailable("not_ready"))
+        _refuse([*self._in_flight, *self._waiting], "not_ready")
 
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                self._in_flight = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
+                self._in_flight = self._next_batch()
                 await self._deliver()
+
+    def _next_batch(self) -> list[Letter]:
+        """Take what waits, within the bounds of a batch."""
+        batch: list[Letter] = []
+        bytes_count = 0
+        while self._waiting and len(batch) < BATCH_MAX:
+            bytes_count += len(self._waiting[0].body)
+            if batch and bytes_count > BATCH_BYTES_MAX:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
 
     async def _deliver(self) -> None:
         """Deliver the batch in flight until it is answered or nobody waits for it any more."""
         backoff_s = BACKOFF_FIRST_S
-        while letters := [letter for letter in self._in_flight if not letter.answer.done()]:
+        while not all(letter.answer.done() for letter in self._in_flight):
             try:
-                peer = await self._meet_peer()
-                if self._is_number_fresh:
-                    self._in_flight = letters
-                await self._deliver_once(peer)
-                return
+                await self._deliver_once(await self._meet_peer())
             except PeerGone as error:
                 self._peer = None
-                log.info("mailbox.peer_gone", mailbox=self.name, reason=str(error), letters=len(letters))
+                log.info("mailbox.peer_gone", mailbox=self.name, reason=str(error), letters=len(self._in_flight))
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
+            except Exception:
+                # The peer, or its answer, makes no sense. These letters pay for it, not all that come after them.
+                log.exception("mailbox.batch_failed", mailbox=self.name, letters=len(self._in_flight))
+                _refuse(self._in_flight, "internal")
+        self._in_flight = []
+        if not self._is_number_fresh:
+            self._number += 1
+            self._is_number_fresh = True
 
     async def _meet_peer(self) -> Peer:
         if self._peer is None:
@@ -134,12 +162,13 @@ class Mailbox:
         return self._peer
 
     async def _deliver_once(self, peer: Peer) -> None:
+        if self._is_number_fresh:
+            self._in_flight = [letter for letter in self._in_flight if not letter.answer.done()]
         batch, self._is_number_fresh = self._in_flight, False
-        letters = encode([letter.item for letter in batch])
+        if not batch:
+            return
+        letters = encode_array([letter.body for letter in batch])
         answer = await answered_or_replaced(peer, peer.receive(self._sender, self._number, letters), self._resolve)
-        self._number += 1
-        self._is_number_fresh = True
-        self._in_flight = []
         for letter, body in zip(batch, decode_bodies(answer), strict=True):
             if not letter.answer.done():
                 letter.answer.set_result(body)
@@ -153,25 +182,32 @@ async def answered_or_replaced(
     Ray takes 2.0 s to notice a killed process (RAY.md); a successor is in the directory after less.
     """
     task = asyncio.ensure_future(answer)
+    watch: asyncio.Future[None] | None = None
     try:
-        while True:
-            await asyncio.wait({task}, timeout=REPLACED_CHECK_S)
-            if task.done():
-                return task.result()
-            if await _is_replaced(peer, resolve):
-                raise PeerGone(f"{peer.name} has been replaced")
+        await asyncio.wait({task}, timeout=REPLACED_CHECK_S)
+        if not task.done():
+            # Beside each other: a directory that does not answer must not hold up an answer that is there.
+            watch = asyncio.ensure_future(_replaced(peer, resolve))
+            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise PeerGone(f"{peer.name} has been replaced")
     finally:
         task.cancel()
+        if watch is not None:
+            watch.cancel()
 
 
-async def _is_replaced(peer: Peer, resolve: Callable[[], Awaitable[Peer]]) -> bool:
-    """Where nobody can tell, the peer we have may still answer."""
-    try:
-        return (await resolve()).name != peer.name
-    except PeerGone:
-        return False
+async def _replaced(peer: Peer, resolve: Callable[[], Awaitable[Peer]]) -> None:
+    """Return once another incarnation stands in the peer's place; where nobody can tell, the one we have may answer."""
+    while True:
+        with contextlib.suppress(PeerGone):
+            if (await resolve()).name != peer.name:
+                return
+        await asyncio.sleep(REPLACED_CHECK_S)
 
 
-def _give_up(letter: Letter) -> None:
-    if not letter.answer.done():
-        letter.answer.set_exception(HallUnavailable("not_ready"))
+def _refuse(letters: list[Letter], reason: str) -> None:
+    for letter in letters:
+        if not letter.answer.done():
+            letter.answer.set_exception(HallUnavailable(reason))

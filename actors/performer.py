@@ -43,8 +43,8 @@ class Performer:
     def hello(self, item: WorkerHello, now_ms: int) -> LoseWorker | None:
         return self.workers.hello(item, now_ms)
 
-    def forgive(self, outage_ms: int) -> None:
-        self.workers.forgive(outage_ms)
+    def forgive(self, outage_ms: int, now_ms: int) -> None:
+        self.workers.forgive(outage_ms, now_ms)
 
     def lost(self, now_ms: int) -> list[LoseWorker]:
         lost = self.workers.lost(now_ms)
@@ -130,12 +130,11 @@ class Performer:
             return MediaAnswer(f"worker_{error.reason}")
 
     def _mailbox(self, actor_name: str) -> Mailbox:
-        mailbox = self._mailboxes.get(actor_name)
-        if mailbox is None:
-            if len(self._mailboxes) >= MAILBOXES_MAX:
-                oldest = self._mailboxes.pop(next(iter(self._mailboxes)))
-                self._begin(oldest.close())
-            mailbox = self._mailboxes[actor_name] = Mailbox(actor_name, lambda: self._meet(actor_name))
+        mailbox = self._mailboxes.pop(actor_name, None) or Mailbox(actor_name, lambda: self._meet(actor_name))
+        self._mailboxes[actor_name] = mailbox
+        if len(self._mailboxes) > MAILBOXES_MAX:
+            # The one that was not used for longest: its worker has most likely gone.
+            self._begin(self._mailboxes.pop(next(iter(self._mailboxes))).close())
         return mailbox
 
     async def _meet(self, actor_name: str) -> Peer:

@@ -8,59 +8,44 @@ Rules
 - No await between reading and writing an engine: a turn's steps are one synchronous stretch.
 - A stepped command is never refused for store trouble; the turn waits and repeats the SAME append (SAFETY.md 1). What has
   not been stepped yet is refused by name after `UNSTEPPED_S`.
-- Fenced means over: the shard decides nothing more and ends.
-- An item whose step raises is tried once more after a replay, then quarantined by name (SAFETY.md 4).
+- Fenced means over: the shard decides nothing more and ends, and who waits for it turns to its successor.
+- Leases end only by time in which the store answered (SAFETY.md 9).
 
-Not here: engine and recovery (`hosting`), who is told (`audience`), what effects do (`performer`), Ray (`wiring`).
+Not here: what waits (`intake`), poison (`stepping`), engine and recovery (`hosting`), who is told (`audience`), what effects
+do (`performer`), Ray (`wiring`).
 """
 
 import asyncio
-import contextlib
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from msgspec import Struct
 
 from actors.audience import Audience
 from actors.clock import SteadyClock
-from actors.directory import Directory
 from actors.hosting import HostedDivision
 from actors.inbox import Inbox
-from actors.items import (
-    Item,
-    ReadStatus,
-    Submit,
-    Subscribe,
-    Unsubscribe,
-    WorkerHello,
-    decode_items,
-    encode,
-    encode_refusal,
-)
+from actors.intake import Intake, Work
+from actors.items import ReadStatus, Submit, Subscribe, Unsubscribe, WorkerHello, decode_items, encode
 from actors.journal import Append, Fenced, Journal, StoreUnavailable
 from actors.performer import Performer
 from actors.reading import disowned_rooms, read
-from dispatch.commands import Command, Connect, Disconnect, LoseGateway, RequestCall, Resume
+from actors.stepping import Stepping, is_clock_behind
+from dispatch.commands import Command, LoseGateway
 from dispatch.effects import Reply
 from dispatch.lifecycle import LIVE_STATES
 
-WAITING_MAX = 50_000
-"""Items that may wait for a turn; a batch beyond is refused as `overloaded`."""
 TURN_MAX = 5_000
 """Items in one turn: 50 ms of steps, so that an answer never waits longer for its neighbours."""
-UNSTEPPED_S = 10.0
-"""How long an item may wait for a store that does not answer before it is refused as `store_unavailable`."""
 STALL_MS = 1_000
-"""An append that took longer was an outage: nobody was heard, so leases and graces move (SAFETY.md 8)."""
+"""What took longer was an outage: nobody was heard, so leases and graces move (SAFETY.md 8)."""
 ALIVE_EVERY_S = 1.0
-JOURNAL_AHEAD_MS_MAX = 5_000
-"""SAFETY.md 8: with a wall clock further behind, new calls are refused until somebody has looked."""
 RETRY_FIRST_S = 0.02
 RETRY_MAX_S = 0.5
-STRIKES_MAX = 2
+STOP_S = 5.0
+"""How long the turn under way may take to become durable when the shard is to stop in good order."""
 
 log = structlog.get_logger()
 
@@ -75,29 +60,20 @@ class ShardSettings(Struct, frozen=True):
     division_ids: list[str]
 
 
-class Work:
-    """One item on its way through a turn."""
+class Owners(Protocol):
+    """What the shard needs of `directory.Directory`."""
 
-    __slots__ = ("at_ms", "body", "done", "item", "strikes")
+    async def write_owner(self, division_id: str, epoch: int, actor_name: str) -> bool: ...
 
-    def __init__(self, item: Item, at_ms: int, done: Callable[[], None]) -> None:
-        self.item = item
-        self.at_ms = at_ms
-        self.done = done
-        self.body = b""
-        self.strikes = 0
+    async def note_alive(self, division_ids: list[str], at_ms: int) -> None: ...
 
-    def answer(self, value: Any) -> None:
-        self.body = encode(value)
-        self.done()
+    async def read_alive(self, division_id: str) -> int: ...
 
 
 class Shard:
     """Hosts some divisions. `start`, then `receive` and `poll`; `ended` is set when it must not go on."""
 
-    def __init__(
-        self, settings: ShardSettings, journal: Journal, directory: Directory | None, performer: Performer
-    ) -> None:
+    def __init__(self, settings: ShardSettings, journal: Journal, directory: Owners, performer: Performer) -> None:
         self.settings = settings
         self._journal = journal
         self._directory = directory
@@ -107,16 +83,19 @@ class Shard:
         self.audience = Audience()
         self.ended = asyncio.Event()
         self._inbox = Inbox()
-        self._waiting: deque[Work] = deque()
-        self._wake = asyncio.Event()
+        self._intake = Intake(self._clock)
+        self._stepping = Stepping(self._clock, self._intake, performer, self._again)
         self._tasks: list[asyncio.Task[None]] = []
-        self._outage_ms = 0
+        self._outages_ms = dict.fromkeys(settings.division_ids, 0)
+        """Division -> the outage that its next turn has to make up for."""
+        self._append_began_s: float | None = None
+        self._is_store_silent = False
         self.turns_count = 0
         self.items_count = 0
         performer.attach(self.submit)
 
     def __repr__(self) -> str:
-        return f"<Shard {self.settings.name} waiting={len(self._waiting)} {list(self.divisions.values())}>"
+        return f"<Shard {self.settings.name} waiting={len(self._intake)} {list(self.divisions.values())}>"
 
     # -- life
 
@@ -125,7 +104,8 @@ class Shard:
         for division in self.divisions.values():
             await self._own(division)
         for division in self.divisions.values():
-            await self._make_up_for_outage(division)
+            if division.stopped_reason:
+                continue
             self._performer.perform(division.division_id, division.engine.pending_effects())
             gateways = {one.gateway_id for one in division.engine.state.recipients.values() if one.gateway_id}
             self.audience.expect(sorted(gateways), self._clock.now_ms())
@@ -137,29 +117,28 @@ class Shard:
     async def _own(self, division: HostedDivision) -> None:
         await division.open()
         self._clock.not_behind(division.engine.now_ms)
-        if self._directory is None:
-            return
         if not await self._directory.write_owner(division.division_id, division.epoch, self.settings.name):
             raise ShardEnded(f"{division.division_id}: a newer owner than epoch {division.epoch} is entered")
-
-    async def _make_up_for_outage(self, division: HostedDivision) -> None:
-        if self._directory is None:
-            return
         alive_at_ms = await self._directory.read_alive(division.division_id)
-        outage_ms = self._clock.now_ms() - alive_at_ms
-        if alive_at_ms and outage_ms > 0:
-            self.submit(division.division_id, Resume(outage_ms=outage_ms))
+        if alive_at_ms:
+            self._outages_ms[division.division_id] = max(0, self._clock.now_ms() - alive_at_ms)
 
     async def stop(self) -> None:
-        """Finish the turn under way and end; what waits is refused as `not_ready`."""
+        """Finish what waits, in bounded time, and end; who is not answered by then asks the successor."""
         self.ended.set()
-        self._wake.set()
+        self._intake.wake()
+        if self._tasks:
+            await asyncio.wait(self._tasks[:1], timeout=STOP_S)
+        await self.abort()
+
+    async def abort(self) -> None:
+        """End at once, as a kill does: what is not durable yet is lost."""
+        self.ended.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._intake.end(ShardEnded(self.settings.name))
         await self._performer.close()
-        self._refuse(list(self._waiting), "not_ready")
-        self._waiting.clear()
 
     async def _guard(self, run: Callable[[], Awaitable[None]]) -> None:
         """A loop that fails ends the shard: its successor starts from the journal."""
@@ -169,8 +148,9 @@ class Shard:
             log.warning("shard.fenced", shard=self.settings.name, reason=str(error))
         except Exception:
             log.exception("shard.failed", shard=self.settings.name)
-        finally:
+        if not self.ended.is_set():
             self.ended.set()
+            self._intake.end(ShardEnded(self.settings.name))
 
     # -- in and out
 
@@ -178,33 +158,11 @@ class Shard:
         """Take a batch of items; return their answers once all are durable. Raises ShardEnded."""
         if self.ended.is_set():
             raise ShardEnded(self.settings.name)
-        return await self._inbox.take(sender, number, lambda: self._begin(decode_items(payload)))
-
-    def _begin(self, items: list[Item]) -> "asyncio.Future[bytes]":
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        at_ms = self._clock.now_ms()
-        missing = len(items)
-
-        def done() -> None:
-            nonlocal missing
-            missing -= 1
-            if not missing and not answer.done():
-                answer.set_result(b"".join([_array_head(len(works)), *[work.body for work in works]]))
-
-        works = [Work(item, at_ms, done) for item in items]
-        if not works:
-            answer.set_result(encode([]))
-        elif len(self._waiting) + len(works) > WAITING_MAX:
-            self._refuse(works, "overloaded")
-        else:
-            self._waiting.extend(works)
-            self._wake.set()
-        return answer
+        return await self._inbox.take(sender, number, lambda: self._intake.begin(decode_items(payload)))
 
     def submit(self, division_id: str, command: Command) -> None:
         """Put a command of the shell's own in; nobody waits for its answer."""
-        self._waiting.append(Work(Submit(division_id, command), self._clock.now_ms(), lambda: None))
-        self._wake.set()
+        self._intake.submit(division_id, command)
 
     async def poll(self, gateway_id: str, cursor: int, wait_s: float) -> bytes:
         """Return the gateway's next notices; asking is also its proof of life. Raises ShardEnded."""
@@ -212,112 +170,63 @@ class Shard:
             raise ShardEnded(self.settings.name)
         return encode(await self.audience.poll(gateway_id, cursor, wait_s, self._clock.now_ms()))
 
-    def _refuse(self, works: list[Work], reason: str) -> None:
-        """Refuse what was never stepped."""
-        for work in works:
-            work.body = encode_refusal(reason)
-            work.done()
-
     # -- turns
 
     async def _take_turns(self) -> None:
-        while not self.ended.is_set():
+        while not self.ended.is_set() or len(self._intake):
             await self._wait_for_work()
-            works = [self._waiting.popleft() for _ in range(min(TURN_MAX, len(self._waiting)))]
-            await self._turn(works)
+            await self._turn(self._intake.take(TURN_MAX))
 
     async def _wait_for_work(self) -> None:
-        if self._waiting:
-            await asyncio.sleep(0)
+        if self.ended.is_set():
             return
-        self._wake.clear()
-        deadlines = [at for one in self.divisions.values() if (at := one.engine.next_deadline_ms()) is not None]
-        wait_s = max(0, min(deadlines) - self._clock.now_ms()) / 1_000 if deadlines else None
-        if wait_s is None or wait_s > 0:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait_s)
+        deadlines = [at for one in self.divisions.values() if (at := one.deadline_ms()) is not None]
+        if not deadlines:
+            await self._intake.wait(None)
+            return
+        due_ms = max(min(deadlines), self._clock.now_ms())
+        await self._intake.wait((due_ms - self._clock.now_ms()) / 1_000)
+        if self._clock.now_ms() - due_ms > STALL_MS:
+            # This process was frozen: nobody was heard, as in an outage of the store.
+            self._make_up_for(self._clock.now_ms() - due_ms)
 
     async def _turn(self, works: list[Work]) -> None:
         self.turns_count += 1
         self.items_count += len(works)
-        outage_ms, self._outage_ms = self._outage_ms, 0
+        works_by_division: dict[str, list[Work]] = {one: [] for one in self.divisions}
+        for work in works:
+            works_by_division.get(work.item.division_id, []).append(work)
         replies: dict[Work, Reply] = {}
-        for division in self.divisions.values():
-            own = [work for work in works if work.item.division_id == division.division_id]
-            await self._step_all(division, own, outage_ms, replies)
+        for division_id, own in works_by_division.items():
+            outage_ms, self._outages_ms[division_id] = self._outages_ms[division_id], 0
+            replies |= await self._stepping.step_all(self.divisions[division_id], own, outage_ms)
         appends = [append for one in self.divisions.values() if (append := one.append()) is not None]
         if appends:
             await self._make_durable(appends)
         self._release(works, replies)
 
-    async def _step_all(
-        self, division: HostedDivision, works: list[Work], outage_ms: int, replies: dict[Work, Reply]
-    ) -> None:
-        """Step a division's items; one that raises is tried again after a replay, then quarantined."""
-        timers_strikes = 0
-        while not division.stopped_reason:
-            work: Work | None = None
-            try:
-                if outage_ms:
-                    division.step_now(Resume(outage_ms=outage_ms), self._clock.now_ms())
-                for work in works:
-                    replies[work] = self._step(division, work, is_late=outage_ms > 0)
-                work = None
-                division.expire(self._waiting[0].at_ms if self._waiting else self._clock.now_ms())
-                return
-            except Exception:
-                log.exception(
-                    "division.step_failed", division=division.division_id, item=type(work and work.item).__name__
-                )
-                await self._again(division.recover)
-                if work is not None:
-                    work.strikes += 1
-                else:
-                    timers_strikes += 1
-                if timers_strikes >= STRIKES_MAX:
-                    division.stopped_reason = "division_stopped"
-        for work in works:
-            replies[work] = Reply(division.stopped_reason)
-
-    def _step(self, division: HostedDivision, work: Work, is_late: bool) -> Reply:
-        command = self._command_of(work.item)
-        if command is None:
-            return Reply()
-        if work.strikes >= STRIKES_MAX:
-            log.error("command.quarantined", division=division.division_id, principal=command.principal, id=command.id)
-            return Reply("quarantined")
-        if isinstance(command, RequestCall) and self._is_clock_behind(division):
-            return Reply("clock_behind")
-        if is_late:
-            return division.step_now(command, work.at_ms)
-        return division.step(command, work.at_ms)
-
-    def _is_clock_behind(self, division: HostedDivision) -> bool:
-        return division.engine.now_ms - time.time_ns() // 1_000_000 > JOURNAL_AHEAD_MS_MAX
-
-    def _command_of(self, item: Item) -> Command | None:
-        if isinstance(item, Submit):
-            return item.command
-        if isinstance(item, Subscribe):
-            return Connect(recipient=item.recipient, gateway_id=item.gateway_id, connection_id=item.connection_id)
-        if isinstance(item, Unsubscribe):
-            return Disconnect(recipient=item.recipient, connection_id=item.connection_id)
-        if isinstance(item, WorkerHello):
-            return self._performer.hello(item, self._clock.now_ms())
-        return None
-
     # -- durable, then visible
 
     async def _make_durable(self, appends: list[Append]) -> None:
         """Wait until the store has the entries. Raises Fenced."""
-        began = time.monotonic()
+        self._append_began_s = time.monotonic()
         await self._again(lambda: self._journal.append(appends))
-        took_ms = int((time.monotonic() - began) * 1_000)
+        took_ms = int((time.monotonic() - self._append_began_s) * 1_000)
+        self._append_began_s = None
         if took_ms > STALL_MS:
             log.warning("journal.stalled", shard=self.settings.name, took_ms=took_ms)
-            self._outage_ms += took_ms
-            self.audience.forgive(took_ms)
-            self._performer.forgive(took_ms)
+            self._make_up_for(took_ms)
+
+    def _make_up_for(self, outage_ms: int) -> None:
+        """Nobody was heard for so long: what waits for somebody gets the time back."""
+        for division_id in self._outages_ms:
+            self._outages_ms[division_id] += outage_ms
+        self._forgive(outage_ms)
+
+    def _forgive(self, outage_ms: int) -> None:
+        now_ms = self._clock.now_ms()
+        self.audience.forgive(outage_ms, now_ms)
+        self._performer.forgive(outage_ms, now_ms)
 
     async def _again(self, action: Callable[[], Awaitable[None]]) -> None:
         """Repeat what the store did not do, or did without saying so, until it does."""
@@ -330,32 +239,37 @@ class Shard:
                 log.warning("store.unavailable", shard=self.settings.name, reason=error.reason)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, RETRY_MAX_S)
-                self._refuse_old()
-
-    def _refuse_old(self) -> None:
-        oldest_ms = self._clock.now_ms() - int(UNSTEPPED_S * 1_000)
-        old = []
-        while self._waiting and self._waiting[0].at_ms < oldest_ms:
-            old.append(self._waiting.popleft())
-        self._refuse(old, "store_unavailable")
+                self._intake.refuse_old()
 
     def _release(self, works: list[Work], replies: dict[Work, Reply]) -> None:
         for division in self.divisions.values():
             notices, effects = division.release()
-            self.audience.tell(notices)
+            self.audience.tell(division.division_id, notices)
             if effects:
                 self._performer.perform(division.division_id, effects)
         for work in works:
-            if work in replies:
-                work.answer(self._answer_of(work, replies[work]))
-            else:
-                self._refuse([work], "not_owner")
+            self._answer(work, replies.get(work))
+
+    def _answer(self, work: Work, reply: Reply | None) -> None:
+        """Answer one item. A read that fails is its asker's trouble, not that of all who wait for this turn."""
+        division = self.divisions.get(work.item.division_id)
+        if division is None:
+            work.refuse("not_owner")
+            return
+        if reply is None and not isinstance(work.item, ReadStatus):
+            work.refuse(division.stopped_reason)
+            return
+        try:
+            work.answer(self._answer_of(work, reply or Reply()))
+        except Exception:
+            log.exception("item.not_answered", division=division.division_id, item=type(work.item).__name__)
+            work.refuse("internal")
 
     def _answer_of(self, work: Work, reply: Reply) -> Any:
         item = work.item
         state = self.divisions[item.division_id].engine.state
         if isinstance(item, Subscribe):
-            return self.audience.subscribe(state, item, reply)
+            return self.audience.subscribe(state, item, reply, self._clock.now_ms())
         if isinstance(item, Unsubscribe):
             self.audience.unsubscribe(item)
             return reply
@@ -366,6 +280,10 @@ class Shard:
         if isinstance(item, ReadStatus):
             return self._status(item.division_id)
         return read(state, item)
+
+    def _store_problem(self) -> str:
+        """Why the store could not take an entry now; empty when it could."""
+        return "store_unavailable" if self._is_store_silent else ""
 
     def _status(self, division_id: str) -> dict[str, Any]:
         division = self.divisions[division_id]
@@ -379,7 +297,7 @@ class Shard:
             "admitted_count": state.calls_admitted_count,
             "calls_in_memory": len(state.calls),
             **{f"live_{one}": count for one, count in live.items()},
-            "waiting_items": len(self._waiting),
+            "waiting_items": len(self._intake),
             "turns_count": self.turns_count,
             "items_count": self.items_count,
             "media_rooms": self._performer.workers.loads(),
@@ -388,25 +306,39 @@ class Shard:
     # -- once a second
 
     async def _keep_alive(self) -> None:
+        heard_at_ms = self._clock.now_ms()
         while not self.ended.is_set():
             await asyncio.sleep(ALIVE_EVERY_S)
-            now_ms = self._clock.now_ms()
-            for gateway_id in self.audience.lost(now_ms):
-                log.warning("gateway.lost", shard=self.settings.name, gateway=gateway_id)
-                for division_id in self.divisions:
-                    self.submit(division_id, LoseGateway(gateway_id=gateway_id))
-            for command in self._performer.lost(now_ms):
-                for division_id in self.divisions:
-                    self.submit(division_id, command)
-            if self._directory is not None:
-                with contextlib.suppress(StoreUnavailable):
-                    await self._directory.note_alive(list(self.divisions), now_ms)
+            self._is_store_silent = not await self._is_store_answering()
+            if self._is_store_silent:
+                self._intake.refuse_old()
+                continue
+            unheard_ms = self._clock.now_ms() - heard_at_ms - int(ALIVE_EVERY_S * 1_000)
+            heard_at_ms = self._clock.now_ms()
+            if unheard_ms > STALL_MS:
+                self._forgive(unheard_ms)
+            self._end_leases()
+            for division_id, division in self.divisions.items():
+                if is_clock_behind(division):
+                    log.error("clock.behind_journal", division=division_id)
 
+    async def _is_store_answering(self) -> bool:
+        """No lease ends while nobody could renew it (SAFETY.md 9)."""
+        began_s = self._append_began_s
+        if began_s is not None and (time.monotonic() - began_s) * 1_000 > STALL_MS:
+            return False
+        try:
+            await self._directory.note_alive(list(self.divisions), self._clock.now_ms())
+        except StoreUnavailable:
+            return False
+        return True
 
-def _array_head(count: int) -> bytes:
-    """MessagePack's head of an array of `count` values, so that encoded answers need no second encoding."""
-    if count < 16:
-        return bytes([0x90 | count])
-    if count < 65_536:
-        return b"\xdc" + count.to_bytes(2, "big")
-    return b"\xdd" + count.to_bytes(4, "big")
+    def _end_leases(self) -> None:
+        now_ms = self._clock.now_ms()
+        for gateway_id in self.audience.lost(now_ms):
+            log.warning("gateway.lost", shard=self.settings.name, gateway=gateway_id)
+            for division_id in self.divisions:
+                self.submit(division_id, LoseGateway(gateway_id=gateway_id))
+        for command in self._performer.lost(now_ms):
+            for division_id in self.divisions:
+                self.submit(division_id, command)

@@ -9,6 +9,8 @@ from actors.items import WorkerHello
 from dispatch.commands import LoseWorker
 
 WORKER_LEASE_MS = 5_000
+TOLD_MAX = 10_000
+"""(division, worker) pairs remembered; what was forgotten is told once more, which is harmless."""
 
 
 class KnownWorker:
@@ -27,21 +29,28 @@ class Workers:
     def __init__(self) -> None:
         self._workers: dict[str, KnownWorker] = {}
         self._told: dict[tuple[str, str], int] = {}
-        """(division, worker) -> the epoch below which the division has been told that all is lost."""
+        """(division, worker) -> the epoch below which the division has been told that all is lost; the latest last."""
 
     def __repr__(self) -> str:
         return f"<Workers {len(self._workers)} free={sum(one.free_count for one in self._workers.values())}>"
 
     def hello(self, item: WorkerHello, now_ms: int) -> LoseWorker | None:
         """Take a worker's word. Returns what the division must learn of its earlier epochs, once."""
+        told = self._told.get((item.division_id, item.worker_id), -1)
+        if item.worker_epoch < told:
+            # A frozen predecessor woke up; its successor may be silent or lost just now and is no less its successor.
+            return None
         worker = self._workers.setdefault(item.worker_id, KnownWorker())
         if item.worker_epoch < worker.epoch:
             return None
         worker.epoch, worker.seen_at_ms = item.worker_epoch, now_ms
         worker.rooms_count, worker.rooms_max, worker.given_count = item.rooms_count, item.rooms_max, 0
-        if self._told.get((item.division_id, item.worker_id)) == item.worker_epoch:
+        if told == item.worker_epoch:
             return None
+        self._told.pop((item.division_id, item.worker_id), None)
         self._told[item.division_id, item.worker_id] = item.worker_epoch
+        if len(self._told) > TOLD_MAX:
+            del self._told[next(iter(self._told))]
         return LoseWorker(worker_id=item.worker_id, worker_epoch=item.worker_epoch - 1)
 
     def choose(self) -> tuple[str, int] | None:
@@ -52,9 +61,9 @@ class Workers:
         best[1].given_count += 1
         return best[0], best[1].epoch
 
-    def forgive(self, outage_ms: int) -> None:
+    def forgive(self, outage_ms: int, now_ms: int) -> None:
         for worker in self._workers.values():
-            worker.seen_at_ms += outage_ms
+            worker.seen_at_ms = min(worker.seen_at_ms + outage_ms, now_ms)
 
     def lost(self, now_ms: int) -> list[LoseWorker]:
         """Return those that have been silent for longer than their lease, and forget them."""
