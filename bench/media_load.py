@@ -42,6 +42,10 @@ MEASURE_S = 20.0 if IS_QUICK else 60.0
 READY_TIMEOUT_S = 30.0
 SEAL_TIMEOUT_S = 120.0
 DELAY_EVERY = 8
+LOSS_PERCENT_MAX = 1.0
+"""A run that lost more was starved of CPU by something else, and is repeated."""
+RUNS_MAX = 3
+STALL_S = 0.1
 
 
 class Source:
@@ -150,7 +154,9 @@ class Press:
             while self._due and self._due[0][0] <= now:
                 due, key, source = heapq.heappop(self._due)
                 self.counts.sent += source.send(now)
-                heapq.heappush(self._due, (due + source.period_s, key, source))
+                # After a stall a camera goes on with the next frame; it does not send all that it missed.
+                next_due = max(due + source.period_s, now - STALL_S)
+                heapq.heappush(self._due, (next_due, key, source))
             await asyncio.sleep(0.001)
 
     def begin(self) -> None:
@@ -209,13 +215,14 @@ async def measure(clip: Clip, calls: int, *arguments: str) -> dict[str, float]:
     """One measured process under load: its figures."""
     host = HostProcess(*arguments)
     await host.start()
+    rooms = [f"bench-{time.time_ns()}-{number}" for number in range(calls)]
     press = Press(clip)
     pace = asyncio.create_task(press.run())
     links: list[CountingLink] = []
-    for number in range(calls):
-        await host.ask(do="open", room=f"bench-{number}")
+    for room in rooms:
+        await host.ask(do="open", room=room)
         for party in ("customer", "agent"):
-            links.append(await press.join(host, f"bench-{number}", party))
+            links.append(await press.join(host, room, party))
     deadline = monotonic() + READY_TIMEOUT_S
     while not all(len(link.down_by_kind) == 2 for link in links):
         if monotonic() > deadline:
@@ -233,7 +240,7 @@ async def measure(clip: Clip, calls: int, *arguments: str) -> dict[str, float]:
     figures["press_core_percent"] = 100 * own / MEASURE_S
     pace.cancel()
     if arguments[-1] == "required":
-        figures["sealing_cpu_s_per_party_minute"] = await _seal(host, calls, after["at_s"] - before["at_s"] + WARM_S)
+        figures["sealing_cpu_s_per_party_minute"] = await _seal(host, rooms, after["at_s"] - before["at_s"] + WARM_S)
     await press.leave()
     await host.end()
     return figures
@@ -242,30 +249,45 @@ async def measure(clip: Clip, calls: int, *arguments: str) -> dict[str, float]:
 def _figures(calls: int, before: dict[str, Any], after: dict[str, Any], counts: Counts) -> dict[str, float]:
     seconds, cpu_s = after["at_s"] - before["at_s"], after["cpu_s"] - before["cpu_s"]
     delays = sorted(counts.delays_s)
+    # Per direction that arrived: what was lost was not forwarded. The relay's packets are others than were sent.
+    arrived = min(1.0, counts.received / max(1, counts.sent)) if delays else 1.0
     figures = {
-        "cost": cpu_s / seconds / (2 * calls),
+        "cost": cpu_s / seconds / (2 * calls * arrived),
         "core_percent": 100 * cpu_s / seconds,
         "packets_per_s": counts.received / seconds,
-        "loss_percent": 100 * (1 - counts.received / max(1, counts.sent)),
         "rss_mib": after["rss_mib"],
     }
     if delays:  # The relay encodes anew: nothing of what was stamped arrives.
+        figures["loss_percent"] = 100 * (1 - counts.received / max(1, counts.sent))
         figures["delay_p50_ms"] = 1000 * delays[len(delays) // 2]
         figures["delay_p99_ms"] = 1000 * delays[int(len(delays) * 0.99)]
         figures["lag_p99_ms"] = after["loop_lag_ms_p99"]
     return figures
 
 
-async def _seal(host: HostProcess, calls: int, seconds: float) -> float:
-    for number in range(calls):
-        await host.ask(do="close", room=f"bench-{number}")
+async def _seal(host: HostProcess, rooms: list[str], seconds: float) -> float:
+    for room in rooms:
+        await host.ask(do="close", room=room)
     deadline = monotonic() + SEAL_TIMEOUT_S
-    while (await host.ask(do="usage"))["sealed"] < calls:
+    while (await host.ask(do="usage"))["sealed"] < len(rooms):
         if monotonic() > deadline:
             raise RuntimeError("recordings were not sealed in time")
         await asyncio.sleep(0.2)
     used = await host.ask(do="stop")  # Ends the finaliser: only then does its CPU time count as a child's.
-    return float(used["children_cpu_s"]) / (2 * calls * seconds / 60)
+    return float(used["children_cpu_s"]) / (2 * len(rooms) * seconds / 60)
+
+
+async def measure_fairly(clip: Clip, calls: int, *arguments: str) -> dict[str, float]:
+    """Measure until the machine let the load through, RUNS_MAX times at most."""
+    for run in range(1, RUNS_MAX + 1):
+        figures = await measure(clip, calls, *arguments)
+        lost = figures.get("loss_percent", 0.0)
+        if lost <= LOSS_PERCENT_MAX:
+            return figures
+        print(
+            f"{arguments[0]} {arguments[-1]}: run {run} lost {lost:.1f} % of its packets: the machine is busy with other things"
+        )
+    raise SystemExit("no run got through: the figures would be worth nothing")
 
 
 def check_disk(folder: Path) -> float:
@@ -302,9 +324,9 @@ async def main() -> None:
         print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, commit {_commit()}")
         print(f"clip {bitrate(clip) / 1e6:.2f} Mbit/s, fsync p50 {fsync_ms:.1f} ms, {MEASURE_S:.0f} s each")
         rows = {
-            "ours_60": await measure(clip, CALLS, "ours", folder, "off"),
-            "ours_60_recorded": await measure(clip, CALLS, "ours", folder, "required"),
-            "relay": await measure(clip, 1, "relay"),
+            "ours_60": await measure_fairly(clip, CALLS, "ours", folder, "off"),
+            "ours_60_recorded": await measure_fairly(clip, CALLS, "ours", folder, "required"),
+            "relay": await measure_fairly(clip, 1, "relay"),
         }
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     print(f"\n{'':32}" + "".join(f"{title:>18}" for title in rows))

@@ -96,7 +96,7 @@ class Room:
 
     def _on_live(self, party: Party, link: PartyLink, up: UpTrack) -> None:
         """The first usable packet of `up` is about to be forwarded."""
-        if self.is_closed or link is not party.links[-1]:
+        if self.is_closed or not party.links or link is not party.links[-1]:
             return
         self._adopt(party, link, up)
         self._settle(party, monotonic())
