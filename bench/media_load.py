@@ -279,15 +279,15 @@ async def _seal(host: HostProcess, rooms: list[str], seconds: float) -> float:
 
 async def measure_fairly(clip: Clip, calls: int, *arguments: str) -> dict[str, float]:
     """Measure until the machine let the load through, RUNS_MAX times at most."""
+    runs: list[dict[str, float]] = []
     for run in range(1, RUNS_MAX + 1):
-        figures = await measure(clip, calls, *arguments)
-        lost = figures.get("loss_percent", 0.0)
+        runs.append(await measure(clip, calls, *arguments))
+        lost = runs[-1].get("loss_percent", 0.0)
         if lost <= LOSS_PERCENT_MAX:
-            return figures
-        print(
-            f"{arguments[0]} {arguments[-1]}: run {run} lost {lost:.1f} % of its packets: the machine is busy with other things"
-        )
-    raise SystemExit("no run got through: the figures would be worth nothing")
+            return runs[-1]
+        print(f"{arguments[0]} {arguments[-1]}: run {run} lost {lost:.1f} % of its packets: this machine is busy")
+    print("taking the run that lost least; its cost is for what arrived, its delays say nothing")
+    return min(runs, key=lambda figures: figures["loss_percent"])
 
 
 def check_disk(folder: Path) -> float:
