@@ -18,29 +18,39 @@ class _Event(Struct, array_like=True, gc=False, frozen=True):
 
 
 class PlanApplied(_Event, tag=1, frozen=True):
+    """The division works by this plan from now on."""
+
     plan: Plan
     digest: str
 
 
 class Connected(_Event, tag=2, frozen=True):
+    """A client has a live connection; an earlier one no longer counts."""
+
     recipient: str
     gateway_id: str
     connection_id: str
 
 
 class Disconnected(_Event, tag=3, frozen=True):
+    """A client's connection is gone. `grace_until_ms` 0: nothing waits for it, or its grace is over."""
+
     recipient: str
     connection_id: str
     grace_until_ms: int
 
 
 class AgentActivityChanged(_Event, tag=5, frozen=True):
+    """The agent is ready, not ready or offline now, and why."""
+
     agent_id: str
     activity: str
     reason: str = ""
 
 
 class CallQueued(_Event, tag=6, frozen=True):
+    """The call was admitted and waits; its order key is fixed."""
+
     call_id: str
     customer_id: str
     queue_id: str
@@ -65,9 +75,12 @@ class CallReserved(_Event, tag=7, frozen=True):
     waited_ms: int
     why: str
     business_reference: str = ""
+    media: str = "room"
 
 
 class ReservationAccepted(_Event, tag=8, frozen=True):
+    """The agent takes the call; by `connecting_until_ms` the two must see each other. `room_attempt` 0: no room of ours."""
+
     call_id: str
     reservation_id: str
     agent_id: str
@@ -89,6 +102,8 @@ class ReservationClosed(_Event, tag=9, frozen=True):
 
 
 class RoomAssigned(_Event, tag=20, frozen=True):
+    """The shell chose this worker; the room may open now."""
+
     call_id: str
     attempt: int
     worker_id: str
@@ -113,12 +128,16 @@ class RoomLost(_Event, tag=22, frozen=True):
 
 
 class PartyJoined(_Event, tag=23, frozen=True):
+    """The party's media arrive in the room."""
+
     call_id: str
     attempt: int
     party: str
 
 
 class PartyLeft(_Event, tag=24, frozen=True):
+    """The party's media are gone while the room stays; `rejoin_until_ms` is when the call is given up."""
+
     call_id: str
     attempt: int
     party: str
@@ -126,12 +145,16 @@ class PartyLeft(_Event, tag=24, frozen=True):
 
 
 class RecordingStarted(_Event, tag=25, frozen=True):
+    """The party's log has confirmed bytes."""
+
     call_id: str
     attempt: int
     party: str
 
 
 class RecordingFailed(_Event, tag=26, frozen=True):
+    """The party is not recorded any more."""
+
     call_id: str
     attempt: int
     party: str
@@ -139,6 +162,8 @@ class RecordingFailed(_Event, tag=26, frozen=True):
 
 
 class RecordingSealed(_Event, tag=27, frozen=True):
+    """Files and manifest of the attempt are complete on disk."""
+
     call_id: str
     attempt: int
     manifest_sha256: str
@@ -161,6 +186,8 @@ class RecordingMissing(_Event, tag=28, frozen=True):
 
 
 class CallConnected(_Event, tag=10, frozen=True):
+    """The two see and hear each other, and what must be recorded is."""
+
     call_id: str
     agent_id: str
     customer_id: str
@@ -177,6 +204,8 @@ class CallRequeued(_Event, tag=11, frozen=True):
 
 
 class CallEnded(_Event, tag=12, frozen=True):
+    """The call is over for good. `agent_id` is empty when no agent had it."""
+
     call_id: str
     customer_id: str
     queue_id: str
@@ -190,12 +219,16 @@ class CallEnded(_Event, tag=12, frozen=True):
 
 
 class WrapUpExtended(_Event, tag=13, frozen=True):
+    """The agent has until then for the work after the call."""
+
     call_id: str
     agent_id: str
     until_ms: int
 
 
 class WrapUpEnded(_Event, tag=14, frozen=True):
+    """The agent is done with the call."""
+
     call_id: str
     agent_id: str
     how: str

@@ -26,7 +26,9 @@ class Decider(Protocol):
     state: State
     now_ms: int
 
-    def emit(self, event: Event) -> None: ...
+    def emit(self, event: Event) -> None:
+        """Apply a decided event and hand it out with this step."""
+        ...
 
 
 def place(engine: Decider) -> None:
@@ -111,5 +113,6 @@ def _reserve(engine: Decider, call: Call, agent: Agent) -> None:
             engine.now_ms - call.queued_at_ms,
             f"{plan.strategy} idle_since={agent.idle_since_ms}",
             call.business_reference,
+            call.media,
         )
     )

@@ -65,6 +65,7 @@ def occupation(agent: Agent) -> str:
 
 
 def agent_view(state: State, agent_id: str) -> AgentView | None:
+    """An agent as it is now, or None when the division has no such agent."""
     agent = state.agents.get(agent_id)
     if agent is None:
         return None
@@ -149,4 +150,5 @@ def reserved_event(state: State, call: Call) -> CallReserved:
         state.now_ms - call.queued_at_ms,
         state.queues[call.queue_id].plan.strategy,
         call.business_reference,
+        call.media,
     )

@@ -53,6 +53,8 @@ class Call(Struct):
     position: int | UnsetType = UNSET
     agent_name: str | UnsetType = UNSET
     connected_at_ms: int | UnsetType = UNSET
+    customer: str | UnsetType = UNSET
+    """Masked; for the agent alone."""
 
 
 class WrapUp(Struct):
@@ -81,6 +83,7 @@ class ReservationNew(FromServer):
     customer: str
     business_reference: str
     why: str
+    media: str
 
 
 class CustomerSnapshot(Struct):
@@ -174,6 +177,7 @@ class CallQueued(FromServer):
     call_id: str
     queue_id: str
     queued_at_ms: int
+    media: str
 
 
 class CallRinging(FromServer):

@@ -19,7 +19,7 @@ from collections import deque
 import structlog
 
 from actors.hall import HallUnavailable, Notice, Subscribed
-from dispatch import events, views
+from dispatch import views
 from gateway import agent, customer, translation
 from gateway import client_messages as said
 from gateway import messages as wire
@@ -168,8 +168,11 @@ class Session:
         """Return the name that the message shows; None when it has to be looked up first, which is then under way."""
         if self._name is not None:
             return self._name
-        event = item.event if isinstance(item, Notice) else _ringing(item)
-        needed = translation.name_needed(self.identity.role, event) if event is not None else None
+        role, needed = self.identity.role, None
+        if isinstance(item, Notice):
+            needed = translation.name_needed(role, item.event)
+        elif item.session is not None:
+            needed = translation.name_needed_in(role, item.session)
         if needed is None:
             return ""
         kind, reference = needed
@@ -294,8 +297,3 @@ class Session:
             self._is_warned = True
             self.connection.say(wire.SessionToken(int(self.identity.expires_at_s * 1000)))
         self.connection.check(now_s, now_ms)
-
-
-def _ringing(subscribed: Subscribed) -> events.Event | None:
-    """Return the ringing reservation of a snapshot, the only part of one that shows a name it does not hold."""
-    return subscribed.session.reservation if subscribed.session is not None else None

@@ -32,6 +32,14 @@ def name_needed(role: str, event: events.Event) -> NameNeeded | None:
     return None
 
 
+def name_needed_in(role: str, session: views.SessionView) -> NameNeeded | None:
+    """Say whose name a snapshot shows that it does not hold: an agent sees the masked name of who rings or talks."""
+    if role != "agent":
+        return None
+    shown = session.reservation or session.call
+    return ("customer", shown.customer_id) if shown is not None else None
+
+
 def message_of(role: str, event: events.Event, name: str = "") -> wire.FromServer:
     """Return what `role` is told of `event`; `name` answers `name_needed`."""
     translate = _TABLES[role].get(type(event))
@@ -41,8 +49,8 @@ def message_of(role: str, event: events.Event, name: str = "") -> wire.FromServe
 
 
 def snapshot_of(role: str, session: views.SessionView, customer: str = "") -> wire.Snapshot:
-    """Return all that a page of `role` needs to draw itself; `customer` is the masked name for a ringing reservation."""
-    call = _call(session.call, role) if session.call is not None else None
+    """Return all that a page of `role` needs to draw itself; `customer` answers `name_needed_in`."""
+    call = _call(session.call, role, customer) if session.call is not None else None
     if role == "customer":
         return wire.CustomerSnapshot(call=call)
     agent = session.agent
@@ -61,7 +69,7 @@ def snapshot_of(role: str, session: views.SessionView, customer: str = "") -> wi
     )
 
 
-def _call(view: views.CallView, role: str) -> wire.Call:
+def _call(view: views.CallView, role: str, customer: str) -> wire.Call:
     room = wire.Room(view.room.attempt, view.room.is_open) if view.room is not None else None
     return wire.Call(
         call_id=view.call_id,
@@ -76,6 +84,7 @@ def _call(view: views.CallView, role: str) -> wire.Call:
         position=view.position or UNSET,
         agent_name=(view.agent_name or UNSET) if role == "customer" and _is_matched(view) else UNSET,
         connected_at_ms=view.connected_at_ms or UNSET,
+        customer=customer if role == "agent" else UNSET,
     )
 
 
@@ -95,7 +104,12 @@ def _reserved(event: events.CallReserved, customer: str) -> wire.ReservationNew:
         customer=customer,
         business_reference=event.business_reference,
         why=event.why,
+        media=event.media,
     )
+
+
+def _queued(event: events.CallQueued, _: str) -> wire.FromServer:
+    return wire.CallQueued(event.call_id, event.queue_id, event.queued_at_ms, event.media)
 
 
 def _accepted(event: events.ReservationAccepted, _: str) -> wire.FromServer:
@@ -131,7 +145,7 @@ _BOTH: dict[type[Any], Translate] = {
 _TABLES: dict[str, dict[type[Any], Translate]] = {
     "customer": {
         **_BOTH,
-        events.CallQueued: lambda event, _: wire.CallQueued(event.call_id, event.queue_id, event.queued_at_ms),
+        events.CallQueued: _queued,
         events.CallReserved: lambda event, _: wire.CallRinging(event.call_id),
         events.ReservationClosed: lambda event, _: wire.CallWaiting(event.call_id, event.outcome),
         events.ReservationAccepted: lambda event, name: wire.CallMatched(event.call_id, name),

@@ -9,7 +9,7 @@
 
 import { FIRST, phaseOf, reduce } from "./agent_state.js";
 import { drawAgent, tickAgent } from "./agent_view.js";
-import { readMedia, readQueues } from "./bank.js";
+import { readQueues } from "./bank.js";
 import { roomOf } from "./call_state.js";
 import { Client, Refused } from "./client.js";
 import { closeDevices, DeviceError, openDevices } from "./devices.js";
@@ -29,8 +29,6 @@ let client = null;
 let token = "";
 let hallTimer = 0;
 let areDevicesChecked = false;
-/** The call whose kind of media was asked for last. */
-let learnedOf = "";
 
 const store = makeStore(reduce, FIRST, redraw);
 const tone = new Tone();
@@ -61,17 +59,8 @@ function perform(state) {
   if (isLive) room.want(roomOf(state.call));
   if (isLive && !room.localStream && !room.fault) room.prepare();
   if (!isLive && (room.localStream || room.wanted || room.fault)) room.release();
-  if (state.call && !state.call.media) learnMedia(state.call.call_id);
   tone.ring(phase === "ringing" && !state.isAnswering);
   stayAwake(phase !== "signed_out" && phase !== "stopped");
-}
-
-/** @param {string} call_id */
-async function learnMedia(call_id) {
-  if (learnedOf === call_id) return;
-  learnedOf = call_id;
-  const media = await readMedia(token, call_id);
-  if (media) store.take({ type: "media", call_id, media });
 }
 
 /** @param {string} given */

@@ -35,7 +35,6 @@ import { callFrom, reduceCall } from "./call_state.js";
  * @typedef {{type: "link", link: import("./client.js").Link}
  *   | {type: "message", message: import("./client.js").Message, now_ms: number}
  *   | {type: "queues", queues: Queue[] | null}
- *   | {type: "media", call_id: string, media: string}
  *   | {type: "answering"} | {type: "answer_refused", reason: string} | {type: "signed_out"}} Action
  */
 
@@ -76,8 +75,6 @@ export function reduce(state, action) {
       return reduceMessage(state, action.message, action.now_ms);
     case "queues":
       return { ...state, queues: action.queues };
-    case "media":
-      return state.call?.call_id === action.call_id ? { ...state, call: { ...state.call, media: action.media } } : state;
     case "answering":
       return { ...state, isAnswering: true };
     case "answer_refused":
@@ -126,7 +123,7 @@ function reduceSnapshot(state, session, now_ms) {
     reason: session.reason,
     reservation: session.reservation && ringing(session.reservation, now_ms),
     isAnswering: false,
-    call: isLive ? callFrom({ customer: state.call?.customer ?? "", ...session.call }) : null,
+    call: isLive ? callFrom(session.call) : null,
     wrapUp: session.wrap_up && { ...session.wrap_up, since_ms: now_ms },
   };
 }
@@ -140,8 +137,9 @@ function ringing(data, now_ms) {
 function accepted(state, data, now_ms) {
   const { reservation } = state;
   if (!reservation || reservation.reservation_id !== data.reservation_id) return state;
-  const { call_id, queue_id, business_reference, customer, waited_ms } = reservation;
-  const call = callFrom({ call_id, queue_id, business_reference, customer, state: "connecting", queued_at_ms: now_ms - waited_ms });
+  const { call_id, queue_id, business_reference, customer, media, waited_ms } = reservation;
+  const known = { call_id, queue_id, business_reference, customer, media };
+  const call = callFrom({ ...known, state: "connecting", queued_at_ms: now_ms - waited_ms });
   return { ...state, reservation: null, isAnswering: false, call };
 }
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** What the pages read over REST: the services that can be asked for, and how a call's media go. All else is the protocol's. */
+/** What the pages read over REST: the services that can be asked for. All else is the protocol's. */
 
 const TIMEOUT_MS = 8_000;
 
@@ -19,16 +19,6 @@ const TIMEOUT_MS = 8_000;
  */
 export async function readQueues(token) {
   return (await read("/v1/queues", token))?.queues ?? null;
-}
-
-/**
- * How picture and sound of a call go: `room`, or `external` through another system. The reservation does not say it.
- * @param {string} token
- * @param {string} call_id
- * @returns {Promise<string>} empty: it cannot be had now
- */
-export async function readMedia(token, call_id) {
-  return (await read(`/v1/calls/${encodeURIComponent(call_id)}`, token))?.media ?? "";
 }
 
 /** @param {string} path @param {string} token @returns {Promise<any>} null: it cannot be had now */

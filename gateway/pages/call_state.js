@@ -14,7 +14,7 @@
  * @property {number} queued_at_ms
  * @property {string} business_reference
  * @property {{attempt: number, is_open: boolean} | null} room
- * @property {string} media  `room`, `external`, or empty where it is not known yet
+ * @property {string} media  `room`, or `external`: another system carries it
  * @property {boolean} is_recording
  * @property {boolean} is_other_away  the other party was there and has dropped out
  * @property {number} position  0: not known

@@ -7,7 +7,7 @@
  * Not here: drawing (`customer_view.js`, `stage.js`).
  */
 
-import { queueOf, readMedia, readQueues } from "./bank.js";
+import { queueOf, readQueues } from "./bank.js";
 import { roomOf } from "./call_state.js";
 import { Client, Refused } from "./client.js";
 import { FIRST, phaseOf, reduce } from "./customer_state.js";
@@ -26,8 +26,6 @@ const TICK_MS = 500;
 let client = null;
 let token = "";
 let queuesTimer = 0;
-/** The call whose kind of media was asked for last. */
-let learnedOf = "";
 
 const store = makeStore(reduce, FIRST, redraw);
 const room = new Room({ ask, onChange: redraw });
@@ -58,16 +56,7 @@ function perform(state) {
   if (isLive) room.want(roomOf(state.call));
   if (needsCamera && isLive && !room.localStream && !room.fault) room.prepare();
   if (!needsCamera && (room.localStream || room.wanted)) room.release();
-  if (state.call && !state.call.media && phase === "connecting") learnMedia(state.call.call_id);
   stayAwake(isLive);
-}
-
-/** @param {string} call_id */
-async function learnMedia(call_id) {
-  if (learnedOf === call_id) return;
-  learnedOf = call_id;
-  const media = await readMedia(token, call_id);
-  if (media) store.take({ type: "media", call_id, media });
 }
 
 /** @param {string} given */

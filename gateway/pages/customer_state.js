@@ -27,7 +27,6 @@ import { callFrom, reduceCall } from "./call_state.js";
  * @typedef {{type: "link", link: import("./client.js").Link}
  *   | {type: "message", message: import("./client.js").Message}
  *   | {type: "queues", queues: Queue[]}
- *   | {type: "media", call_id: string, media: string}
  *   | {type: "request"} | {type: "refused"} | {type: "again"} | {type: "signed_out"}} Action
  */
 
@@ -68,8 +67,6 @@ export function reduce(state, action) {
       return reduceMessage(state, action.message);
     case "queues":
       return { ...state, queues: action.queues };
-    case "media":
-      return state.call?.call_id === action.call_id ? { ...state, call: { ...state.call, media: action.media } } : state;
     case "request":
       return { ...state, isRequesting: true };
     case "refused":
