@@ -8,7 +8,7 @@ remembering answers is paid for. The hall starts full of ready agents, and waiti
     make bench-engine            300,000 calls
     make bench-engine QUICK=1    the same hall, 60,000 calls
 
-RESULT: calls_per_s is calls divided by the CPU seconds of this thread inside the engine, so that a neighbour on the machine does
+RESULT: calls_per_s is calls divided by this thread's CPU seconds inside the engine, so that a neighbour on the machine does
 not change it. CPU seconds of the driver are printed beside.
 """
 

@@ -51,9 +51,11 @@ class Pool:
         return f"<Pool need={self.need} qualified={len(self._by_order)} entries={len(self._heap)}>"
 
     def qualify(self, candidate: Candidate) -> None:
+        """Let an agent whose skills meet the need stand in this pool from now on."""
         self._by_order[candidate.agent.order] = candidate
 
     def qualified(self) -> Iterator[Agent]:
+        """All whose skills meet the need, available or not."""
         for candidate in self._by_order.values():
             yield candidate.agent
 

@@ -58,6 +58,7 @@ _snapshot_decoder: msgspec.msgpack.Decoder[Snapshot] = msgspec.msgpack.Decoder(S
 
 
 def encode_command(command: Command) -> bytes:
+    """One command as bytes, for `decode_command`."""
     return _encoder.encode(command)
 
 

@@ -45,6 +45,7 @@ class Reply(Struct, array_like=True, gc=False, tag="reply"):
 
     @property
     def is_accepted(self) -> bool:
+        """Was the command carried out?"""
         return not self.reason
 
 

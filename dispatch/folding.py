@@ -1,4 +1,4 @@
-"""`apply`, arm by arm: the only code that changes a division's records (with `dispatch/folding_rooms.py`).
+"""`apply`, arm by arm: the only code that changes a division's records (with `folding_presence` and `folding_rooms`).
 
 Each arm starts with its precondition (a lifecycle table, or the record it needs) and then changes records and their indexes.
 Arms never decide: whatever needs a choice (a deadline, a refusal, a next agent) stands in the event already, so a
@@ -12,6 +12,7 @@ from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch import timers as tm
 from dispatch.estimate import smoothed_gap
+from dispatch.folding_presence import PRESENCE_ARMS, drop_customer
 from dispatch.folding_rooms import ROOM_ARMS, ask_room, call_of, leave_room, move
 from dispatch.lifecycle import ImpossibleEvent, engagement_after
 from dispatch.model import (
@@ -21,7 +22,6 @@ from dispatch.model import (
     Agent,
     Call,
     Pace,
-    Recipient,
     Remembered,
     WrapUpWork,
     agent_recipient,
@@ -77,68 +77,6 @@ def _replan_agents(state: State, plan: Plan) -> None:
         if agent.engagements:
             agent.order, agent.is_retired = len(state.agents), True
             state.agents[agent.id] = agent
-
-
-# -- connections
-
-
-def _connected(state: State, event: ev.Connected) -> None:
-    recipient = state.recipients.get(event.recipient)
-    if recipient is None:
-        recipient = state.recipients[event.recipient] = Recipient(id=event.recipient)
-    recipient.gateway_id, recipient.connection_id = event.gateway_id, event.connection_id
-    recipient.grace_until_ms = 0
-    _set_gone(state, event.recipient, False, 0)
-
-
-def _disconnected(state: State, event: ev.Disconnected) -> None:
-    recipient = state.recipients.get(event.recipient)
-    if recipient is None:
-        raise ImpossibleEvent(f"no such client: {event!r}")
-    recipient.gateway_id = recipient.connection_id = ""
-    recipient.grace_until_ms = event.grace_until_ms
-    if event.grace_until_ms:
-        state.timers.arm(event.grace_until_ms, tm.GRACE, recipient.id)
-    if event.grace_until_ms:
-        _set_gone(state, event.recipient, True, event.at_ms + state.plan.reservation_grace_ms)
-    elif event.recipient.startswith("agent:"):
-        # Nobody waits for this agent any more; without a connection (over the API) it may sign in again.
-        _set_gone(state, event.recipient, False, 0)
-    _drop_customer(state, recipient)
-
-
-def _set_gone(state: State, recipient_id: str, is_gone: bool, reservation_until_ms: int) -> None:
-    role, _, own_id = recipient_id.partition(":")
-    if role == "agent" and own_id in state.agents:
-        agent = state.agents[own_id]
-        agent.is_gone = is_gone
-        for call_id, engagement in agent.engagements.items():
-            if engagement == lc.RESERVED:
-                call = state.calls[call_id]
-                call.agent_gone_until_ms = reservation_until_ms
-                if is_gone:
-                    state.timers.arm(reservation_until_ms, tm.RESERVATION, call_id)
-        state.refresh(agent)
-    elif role == "customer" and own_id in state.call_by_customer:
-        _set_customer_gone(state, state.calls[state.call_by_customer[own_id]], is_gone)
-
-
-def _set_customer_gone(state: State, call: Call, is_gone: bool) -> None:
-    if call.is_customer_gone == is_gone:
-        return
-    if call.state == lc.WAITING and is_gone:
-        state.leave_line(call)
-    call.is_customer_gone = is_gone
-    if call.state == lc.WAITING and not is_gone:
-        state.line_up(call)
-
-
-def _drop_customer(state: State, recipient: Recipient) -> None:
-    """A customer who is neither connected nor has a call in memory is forgotten; a later resume gets a snapshot."""
-    role, _, own_id = recipient.id.partition(":")
-    if role == "customer" and not recipient.connection_id and own_id not in state.call_by_customer:
-        del state.recipients[recipient.id]
-        state.answers.pop(recipient.id, None)
 
 
 # -- agents
@@ -342,7 +280,7 @@ def _call_forgotten(state: State, event: ev.CallForgotten) -> None:
         del state.call_by_customer[call.customer_id]
     recipient = state.recipients.get(customer_recipient(call.customer_id))
     if recipient is not None:
-        _drop_customer(state, recipient)
+        drop_customer(state, recipient)
 
 
 # -- answers and time
@@ -383,8 +321,7 @@ def _resumed(state: State, event: ev.Resumed) -> None:
 
 ARMS: dict[type[Any], Callable[[State, Any], None]] = {
     ev.PlanApplied: _plan_applied,
-    ev.Connected: _connected,
-    ev.Disconnected: _disconnected,
+    **PRESENCE_ARMS,
     ev.AgentActivityChanged: _agent_activity_changed,
     ev.CallQueued: _call_queued,
     ev.CallMoved: _call_moved,

@@ -16,6 +16,7 @@ from dispatch.state import State
 
 
 def call_of(state: State, event: Any) -> Call:
+    """The call that the event is about; without one the event is impossible."""
     call = state.calls.get(event.call_id)
     if call is None:
         raise ImpossibleEvent(f"no such call: {event!r}")
@@ -36,6 +37,7 @@ def move(state: State, call: Call, event: ev.Event) -> None:
 
 
 def ask_room(call: Call, attempt: int) -> None:
+    """Begin a new attempt: nobody is in it and nothing is recorded yet."""
     call.room_attempt = attempt
     call.rooms.append(Room(attempt))
     call.joined = []
@@ -43,6 +45,7 @@ def ask_room(call: Call, attempt: int) -> None:
 
 
 def leave_room(call: Call) -> None:
+    """The call needs its room no more: one that no worker knows is dropped, another begins to close."""
     room = call.room()
     if room is None:
         return

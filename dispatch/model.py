@@ -33,6 +33,8 @@ class Room(Struct, array_like=True, gc=False):
 
 
 class Call(Struct, array_like=True, gc=False, kw_only=True):
+    """One customer's contact, from request until it is forgotten."""
+
     id: str
     customer_id: str
     queue_id: str
@@ -87,6 +89,8 @@ class Call(Struct, array_like=True, gc=False, kw_only=True):
 
 
 class WrapUpWork(Struct, array_like=True, gc=False):
+    """What an agent still has to do for a call that ended."""
+
     call_id: str
     kind: str
     started_at_ms: int
@@ -97,6 +101,8 @@ class WrapUpWork(Struct, array_like=True, gc=False):
 
 
 class Agent(Struct, array_like=True, kw_only=True):
+    """One employee: what the plan says, and what occupies the person now."""
+
     id: str
     order: int
     """Place in the plan: the last word between agents idle since the same instant."""
@@ -149,8 +155,10 @@ class Remembered(Struct, array_like=True, gc=False):
 
 
 def customer_recipient(customer_id: str) -> str:
+    """The recipient (and principal) that a customer is."""
     return "customer:" + customer_id
 
 
 def agent_recipient(agent_id: str) -> str:
+    """The recipient (and principal) that an agent is."""
     return "agent:" + agent_id

@@ -52,6 +52,7 @@ def assign(engine: Decider, command: cm.AssignRoom) -> Reply:
 
 
 def report_opened(engine: Decider, command: cm.ReportRoomOpened) -> Reply:
+    """The room stands; both parties are told to come."""
     found = _find_current(engine, command.call_id, command.attempt)
     if isinstance(found, Reply):
         return found
@@ -74,6 +75,7 @@ def report_failed(engine: Decider, command: cm.ReportRoomFailed) -> Reply:
 
 
 def report_closed(engine: Decider, command: cm.ReportRoomClosed) -> Reply:
+    """A closing room is gone; one that still counts is lost and asked for anew."""
     found = _find(engine, command.call_id, command.attempt)
     if isinstance(found, Reply):
         return found
@@ -104,6 +106,7 @@ def lose_worker(engine: Decider, command: cm.LoseWorker) -> Reply:
 
 
 def report_party_joined(engine: Decider, command: cm.ReportPartyJoined) -> Reply:
+    """The party sends; with the other one and the recording, the call stands."""
     found = _find_current(engine, command.call_id, command.attempt)
     if isinstance(found, Reply):
         return found
@@ -116,6 +119,7 @@ def report_party_joined(engine: Decider, command: cm.ReportPartyJoined) -> Reply
 
 
 def report_party_left(engine: Decider, command: cm.ReportPartyLeft) -> Reply:
+    """The party is gone from the room; from the first loss on the call has `reconnect_grace_ms` to stand again."""
     found = _find_current(engine, command.call_id, command.attempt)
     if isinstance(found, Reply):
         return found
@@ -127,6 +131,7 @@ def report_party_left(engine: Decider, command: cm.ReportPartyLeft) -> Reply:
 
 
 def report_recording_started(engine: Decider, command: cm.ReportRecordingStarted) -> Reply:
+    """The party is recorded; that may have been the last thing the call waited for."""
     found = _find_current(engine, command.call_id, command.attempt)
     if isinstance(found, Reply):
         return found

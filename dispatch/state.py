@@ -44,6 +44,7 @@ class Queue:
 
     @property
     def live_count(self) -> int:
+        """Calls of this queue that have not ended."""
         return sum(self.counts[state] for state in lc.LIVE_STATES)
 
 
@@ -102,6 +103,7 @@ class State:
             self.notices.append((recipient_id, recipient.seq, event))
 
     def tell_parties(self, call: Call, event: Event) -> None:
+        """Number `event` for the call's customer and, if it has one, its agent."""
         customer = customer_recipient(call.customer_id)
         if customer in self.recipients:
             # Otherwise a later call of theirs was forgotten first, and with it all numbers: nobody is there to be told.
@@ -112,6 +114,7 @@ class State:
     # -- waiting lines
 
     def key(self, call: Call) -> Key:
+        """The call's key in its waiting line."""
         return (call.due_at_ms, call.order, call.id)
 
     def line_up(self, call: Call) -> None:
@@ -121,6 +124,7 @@ class State:
             self.unplaced.append(call)
 
     def leave_line(self, call: Call) -> None:
+        """The call waits no longer, or its customer is gone."""
         self.queues[call.queue_id].line.remove(self.key(call))
 
     # -- agents at hand

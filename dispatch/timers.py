@@ -28,6 +28,8 @@ Timer = tuple[int, int, str, str]
 
 
 class Timers:
+    """What is to be looked at when, earliest first."""
+
     __slots__ = ("_heap",)
 
     def __init__(self) -> None:
@@ -37,13 +39,17 @@ class Timers:
         return len(self._heap)
 
     def arm(self, at_ms: int, kind: int, first: str, second: str = "") -> None:
+        """Look at this then. O(log n); entries are never taken back."""
         heappush(self._heap, (at_ms, kind, first, second))
 
     def peek(self) -> Timer | None:
+        """The earliest entry, or None."""
         return self._heap[0] if self._heap else None
 
     def pop(self) -> Timer:
+        """Take the earliest entry out. Raises IndexError when there is none."""
         return heappop(self._heap)
 
     def clear(self) -> None:
+        """Forget all entries, before they are made anew."""
         self._heap.clear()

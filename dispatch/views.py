@@ -6,6 +6,8 @@ from dispatch.events import CallReserved
 
 
 class RoomView(Struct, array_like=True):
+    """The room that counts for a call."""
+
     attempt: int
     is_open: bool
     worker_id: str
@@ -13,6 +15,8 @@ class RoomView(Struct, array_like=True):
 
 
 class CallView(Struct, array_like=True):
+    """One call as it is now."""
+
     call_id: str
     state: str
     """`waiting`, `reserved`, `connecting`, `connected` or `ended`."""
@@ -39,6 +43,8 @@ class CallView(Struct, array_like=True):
 
 
 class WrapUpView(Struct, array_like=True):
+    """Work after a call that is not done yet."""
+
     call_id: str
     until_ms: int
     kind: str
@@ -46,6 +52,8 @@ class WrapUpView(Struct, array_like=True):
 
 
 class AgentView(Struct, array_like=True):
+    """One agent as it is now."""
+
     agent_id: str
     name: str
     skills: dict[str, int]
@@ -65,6 +73,8 @@ class AgentView(Struct, array_like=True):
 
 
 class QueueView(Struct, array_like=True):
+    """One queue as it is now, with counts that add up."""
+
     queue_id: str
     name: dict[str, str]
     waiting_count: int
@@ -78,6 +88,8 @@ class QueueView(Struct, array_like=True):
 
 
 class PositionView(Struct, array_like=True):
+    """Where a waiting call stands, and how long that may take."""
+
     call_id: str
     position: int
     estimate_ms: int | None

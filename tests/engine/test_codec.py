@@ -1,7 +1,10 @@
 """Bytes of the journal: what was written must be readable for ever, what a newer program wrote is refused by name.
 
-The golden files hold one event of every kind and a snapshot with something of every record. When a test here fails after a
-change, the change breaks every journal in the field: append fields with defaults, or raise the version and read both.
+The golden files hold one event of every kind and a snapshot with something of every record. When they no longer *read*, the
+change breaks every journal in the field: append fields with defaults, or raise the version and read both. When they only are
+no longer *written the same*, keep the old file as one more that must read, and write the new one:
+
+    python -m tests.engine.test_codec
 """
 
 from pathlib import Path
@@ -161,3 +164,13 @@ def test_what_is_not_a_command() -> None:
     for data in (b"", b"\x91\xcc\xff", msgspec.msgpack.encode([6, "p", "i", 1, 2, 3])):
         with pytest.raises(msgspec.DecodeError):
             decode_command(data)
+
+
+def write_golden() -> None:
+    for name, data in (("entry-1.hex", encode_events(ONE_OF_EACH)), ("snapshot-1.hex", busy_hall().engine.snapshot())):
+        lines = [data.hex()[at : at + 100] for at in range(0, 2 * len(data), 100)]
+        (GOLDEN / name).write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    write_golden()

@@ -1,0 +1,1 @@
+"""Doubts about the tree itself: sizes, words and maps."""
