@@ -1,4 +1,4 @@
-"""The directory: which shard actor owns a division now.
+"""The directory: which shard actor owns a division now, and which incarnation of a part fills a slot.
 
 Rules: an entry carries the epoch its owner took from the journal; an older epoch never overwrites a newer one, so a
 frozen predecessor cannot take callers back (SAFETY.md 13). The directory only finds; what protects is the journal's
@@ -7,6 +7,7 @@ fence.
 Not here: epochs themselves (`journal`), who starts shards (`supervisor`).
 """
 
+import msgspec
 from msgspec import Struct
 
 from actors.store_client import Script, StoreClient
@@ -15,6 +16,16 @@ from actors.store_client import Script, StoreClient
 class Owner(Struct, frozen=True):
     epoch: int
     actor_name: str
+
+
+class PartEntry(Struct, frozen=True):
+    """The incarnation that was started last in a slot. It may be gone by now."""
+
+    name: str
+    pid: int
+    started_at_ms: int
+    restarts_count: int
+    """How often this supervisor had to start the slot anew."""
 
 
 _WRITE_OWNER = Script("""
@@ -58,14 +69,18 @@ class Directory:
         [count] = await self._client.run([("HINCRBY", "tellerhall:incarnations", slot, 1)])
         return int(count)
 
-    async def write_part(self, slot: str, name: str) -> None:
-        """Note which incarnation runs in a slot, for a supervisor that comes after this one."""
-        await self._client.run([("HSET", "tellerhall:parts", slot, name)])
+    async def write_part(self, slot: str, entry: PartEntry) -> None:
+        """Note which incarnation runs in a slot: for a supervisor that comes after this one, and for people."""
+        await self._client.run([("HSET", "tellerhall:parts", slot, msgspec.msgpack.encode(entry))])
 
-    async def read_part(self, slot: str) -> str:
-        """Return the name noted last; empty when none was. It may be gone by now."""
-        [name] = await self._client.run([("HGET", "tellerhall:parts", slot)])
-        return name.decode() if name else ""
+    async def read_parts(self) -> dict[str, PartEntry]:
+        """Return what was noted last, by slot."""
+        [fields] = await self._client.run([("HGETALL", "tellerhall:parts")])
+        return {slot.decode(): _part_entry(value) for slot, value in fields.items()}
+
+
+def _part_entry(value: bytes) -> PartEntry:
+    return msgspec.msgpack.decode(value, type=PartEntry)
 
 
 def _key(division_id: str) -> str:

@@ -12,8 +12,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from msgspec import structs
+
 from actors.agent import AgentHandle
 from actors.call import CallHandle
+from actors.directory import PartEntry
 from actors.feed import Feed
 from actors.items import (
     HallUnavailable,
@@ -45,6 +48,8 @@ from dispatch.views import AgentView, PositionView, QueueView
 FOLLOWER_NAME = "follower"
 MEDIA_MAILBOXES_MAX = 1_000
 
+ReadParts = Callable[[], Awaitable[dict[str, PartEntry]]]
+"""What runs in each slot, as the supervisor noted it. Raises StoreUnavailable."""
 FindOwner = Callable[[str], Awaitable[str]]
 """Division -> name of the shard actor that owns it now. Raises PeerGone while nobody does."""
 
@@ -69,6 +74,7 @@ class Hall:
         find_owner: FindOwner,
         people: People | None = None,
         gateway_id: str = "",
+        read_parts: ReadParts | None = None,
     ) -> None:
         """`gateway_id`: this incarnation's own id, where clients are to be subscribed."""
         self.division_ids = division_ids
@@ -76,6 +82,7 @@ class Hall:
         self._find_owner = find_owner
         self._people = people
         self._gateway_id = gateway_id
+        self._read_parts = read_parts
         self._mailboxes = {one: Mailbox(one, self._resolver(one)) for one in division_ids}
         self._feeds: dict[str, Feed] = {}
         self._media: dict[str, Mailbox] = {}
@@ -140,7 +147,7 @@ class Hall:
         return events
 
     async def status(self) -> dict[str, Any]:
-        """What each division's shard says of itself; `unavailable` in the place of one that does not answer."""
+        """What each division's shard says of itself, or `unavailable`; what runs; whether the store answers."""
 
         async def one(division_id: str) -> dict[str, Any]:
             try:
@@ -150,7 +157,15 @@ class Hall:
             return answer
 
         answers = await asyncio.gather(*(one(division_id) for division_id in self.division_ids))
-        return {"divisions": dict(zip(self.division_ids, answers, strict=True))}
+        return {"divisions": dict(zip(self.division_ids, answers, strict=True)), **await self._parts()}
+
+    async def _parts(self) -> dict[str, Any]:
+        """The list of parts lies in the store: reading it also shows whether that answers."""
+        try:
+            parts = await self._read_parts() if self._read_parts is not None else {}
+        except StoreUnavailable as error:
+            return {"store": error.reason, "parts": {}}
+        return {"store": "", "parts": {slot: structs.asdict(part) for slot, part in parts.items()}}
 
     # -- clients of a gateway
 

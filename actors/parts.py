@@ -165,6 +165,13 @@ class HallSettings(Struct, frozen=True):
 def open_hall(settings: HallSettings, network: Network, gateway_id: str = "") -> tuple[Hall, StoreClient]:
     """Make a hall client over the real store; the caller closes both."""
     client = StoreClient(settings.store_url)
-    find_owner = owner_from(Directory(client).read_owner)
-    hall = Hall(network, settings.division_ids, find_owner, People(client), gateway_id)
+    directory = Directory(client)
+    hall = Hall(
+        network,
+        settings.division_ids,
+        owner_from(directory.read_owner),
+        People(client),
+        gateway_id,
+        directory.read_parts,
+    )
     return hall, client

@@ -10,6 +10,7 @@ the supervisor itself finds the running parts noted in the store and adopts them
 
 import asyncio
 import contextlib
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from actors.directory import Directory
+from actors.directory import Directory, PartEntry
 from actors.mailbox import PeerGone
 from actors.network import Network
 from actors.store_client import StoreClient, StoreUnavailable
@@ -33,6 +34,8 @@ PAUSE_MAX_S = 5.0
 LIVED_S = 30.0
 """An incarnation that lived this long had started well: the next pause is short again."""
 STOP_S = 20.0
+SLOT = "supervisor"
+"""Its own entry among the parts."""
 
 log = structlog.get_logger()
 
@@ -85,6 +88,7 @@ class Supervisor:
 
     async def start(self) -> None:
         """Begin to keep each slot; returns once every part has started once."""
+        await self._directory.write_part(SLOT, PartEntry(SLOT, os.getpid(), time.time_ns() // 1_000_000, 0))
         self._tasks = [asyncio.create_task(self._keep(slot), name=slot.id) for slot in self._settings.slots]
         await asyncio.gather(*(event.wait() for event in self._first.values()))
 
@@ -149,10 +153,10 @@ class Supervisor:
     async def _adopt(self, slot: Slot) -> Running | None:
         """Take over the incarnation that an earlier supervisor left running, if it answers."""
         try:
-            name = await self._directory.read_part(slot.id)
-            if not name:
+            entry = (await self._directory.read_parts()).get(slot.id)
+            if entry is None:
                 return None
-            handle = await asyncio.to_thread(find, name)
+            handle = await asyncio.to_thread(find, entry.name)
             return Running(handle, await handle.facts(STATUS_S))
         except (PeerGone, StoreUnavailable, TimeoutError):
             return None
@@ -164,17 +168,21 @@ class Supervisor:
         handle = await asyncio.to_thread(spawn, slot.kind, name, slot.class_path, settings)
         try:
             running = Running(handle, await handle.start())
-            await self._directory.write_part(slot.id, name)
+            await self._directory.write_part(slot.id, self._entry(slot, running))
         except BaseException:
             handle.kill()
             raise
         log.info("part.started", slot=slot.id, name=name, pid=running.pid)
         return running
 
+    def _entry(self, slot: Slot, running: Running) -> PartEntry:
+        restarts_count = self._restarts.get(slot.id, 0)
+        return PartEntry(running.handle.name, running.pid, time.time_ns() // 1_000_000, restarts_count)
+
     async def _watch(self, running: Running) -> None:
         """Return when the incarnation is gone or silent; it is ended for certain then."""
         try:
-            while _is_alive(running.pid):
+            while is_alive(running.pid):
                 await asyncio.sleep(LOOK_S)
                 now_s = time.monotonic()
                 if now_s - running.heard_s > STATUS_S:
@@ -200,7 +208,7 @@ def _filled(value: Any, own: dict[str, Any]) -> Any:
     return own.get(value, value) if isinstance(value, str) else value
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Say whether the process runs; one that only waits to be reaped does not."""
     with contextlib.suppress(OSError, ValueError):
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -206,7 +206,11 @@ async def answered(reference: Awaitable[Any]) -> Any:
 
     try:
         return await reference
-    except (RayActorError, ShardEnded) as error:
+    except RayActorError as error:
+        # One that never came up (another build, a package that is missing) says why in its last line.
+        reason = str(error).strip().splitlines()[-1] if error.actor_init_failed else type(error).__name__
+        raise PeerGone(reason) from error
+    except ShardEnded as error:
         raise PeerGone(type(error).__name__) from error
     except RayTaskError as error:
         cause = error.cause

@@ -119,7 +119,11 @@ def _issuer(configuration: Configuration) -> DevelopmentIssuer:
 
 def _up(options: argparse.Namespace) -> int:
     configuration = _load(options)
-    configure_logging(configuration.data_folder / "logs" / "up.log")
+    try:
+        configure_logging(configuration.data_folder / "logs" / "up.log")
+    except OSError as error:
+        print(f"tellerhall: {error.filename} cannot be used: {error.strerror}", file=sys.stderr)
+        return 1
     wiring.prepare()
 
     def on_ready(up: Up, took_s: float) -> None:
@@ -175,6 +179,8 @@ def _status(options: argparse.Namespace) -> int:
 
 def _status_text(url: str, status: dict[str, Any]) -> str:
     lines = [f"gateway {url}"]
+    for slot, part in status["parts"].items():
+        lines.append(f"  {slot:<20}{part['name']:<20}pid {part['pid']:<10}restarts {part['restarts_count']}")
     for division_id, one in status["divisions"].items():
         lines.append(f"division {division_id}")
         lines += [f"  {name:<20}{value}" for name, value in one.items()]

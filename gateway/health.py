@@ -67,6 +67,8 @@ class Health:
 
 def readiness_problem(status: dict[str, Any]) -> Refused | None:
     """Say why no client could be served now; None when any division can serve: one that cannot must not stop the others."""
+    if status.get("store"):
+        return Refused("store_unavailable")
     divisions: dict[str, dict[str, Any]] = status["divisions"]
     reasons = [str(one.get("unavailable") or one.get("stopped_reason") or "") for one in divisions.values()]
     return None if "" in reasons else Refused(reasons[0] if reasons else "not_ready")

@@ -23,6 +23,11 @@ def decode_settings(data: bytes) -> GatewayPartSettings:
     return msgspec.msgpack.decode(data, type=GatewayPartSettings, dec_hook=_decode_path)
 
 
+def decode_gateway(values: dict[str, Any]) -> Settings:
+    """Make a gateway's settings from plain values. Raises msgspec.ValidationError, which is a ValueError."""
+    return msgspec.convert(values, Settings, dec_hook=_decode_path)
+
+
 def _decode_path(kind: type[Any], value: Any) -> Any:
     if kind is Path:
         return Path(value)

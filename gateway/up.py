@@ -1,8 +1,10 @@
 """`tellerhall up`: one foreground process that owns a hall on this machine, from start to clean end.
 
-In order: lock the data folder; end what an earlier run left (by recorded process id and start time); start the store; start
-a private Ray, or join the given cluster; let the supervisor start the parts; bring the configured plans to the divisions;
-say where everything is; wait; stop in reverse. Embedded mode: this process's death ends all calls (SAFETY.md 19).
+In order: lock the data folder; end what an earlier run left (by recorded process id and start time); look whether ports, keys
+and store can be had; start the store; start a private Ray, or join the given cluster; let the supervisor start the parts;
+bring the configured plans to the divisions; say where everything is; wait; stop in reverse.
+
+Embedded mode: this process's death ends all calls (SAFETY.md 19).
 
 Not here: what the parts are (`actors/parts`, `media_part`, `gateway/part`), reading the file (`actors/configuration`).
 """
@@ -14,8 +16,10 @@ import json
 import os
 import shutil
 import signal
+import socket
+import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,14 +30,20 @@ import structlog
 from actors import wiring
 from actors.configuration import Configuration, plan_digest
 from actors.hall import HallUnavailable
+from actors.journal import NotDurable, RedisJournal
 from actors.logs import FOLDER_VARIABLE
 from actors.mailbox import PeerGone
 from actors.parts import HallSettings, open_hall
 from actors.processes import ProcessRecords
-from actors.store import EmbeddedStore
-from actors.supervisor import Slot, SupervisorSettings
+from actors.store import EmbeddedStore, StoreFailed, StoreFolderTaken
+from actors.store_client import StoreUnavailable
+from actors.supervisor import SupervisorSettings, is_alive
 from dispatch.commands import ApplyPlan
-from gateway.tls import development_certificate
+from gateway.identity import open_verifier
+from gateway.part import decode_gateway
+from gateway.ports import PortTaken, check_media_port, claim_port
+from gateway.slots import gateway_values, slots_of
+from gateway.tls import server_context
 
 SUPERVISOR = "supervisor"
 SUPERVISOR_START_S = 120.0
@@ -41,7 +51,7 @@ STOP_S = 40.0
 LOOK_S = 0.5
 RECORD_S = 2.0
 """How often new processes are recorded; one that started since is a child of one that is recorded."""
-PLAN_TRIES = 20
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 log = structlog.get_logger("up")
 
@@ -63,6 +73,7 @@ class Up:
         self._ray_folder: Path | None = None
         self._supervisor: wiring.Handle | None = None
         self._store_url = configuration.store.url
+        self._port: socket.socket | None = None
         self.facts: dict[str, Any] = {}
 
     # -- start
@@ -71,11 +82,10 @@ class Up:
         """Raises CannotStart; what was started by then is for `stop` to end."""
         self._take_folder()
         self._end_leftovers()
-        if not self._store_url:
-            self._store = EmbeddedStore(self.data / "store", on_started=self._on_store_started)
-            await self._store.start()
-            self._store_url = self._store.url
-        await asyncio.to_thread(self._start_ray)
+        self._check_gateway()
+        self._check_ports()
+        await self._start_store()
+        await _finished(asyncio.to_thread(self._start_ray))
         self._record_children()
         await self._start_supervisor()
         self._record_children()
@@ -84,8 +94,11 @@ class Up:
 
     def _take_folder(self) -> None:
         run = self.data / "run"
-        run.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = (run / "up.lock").open("ab")
+        try:
+            run.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = (run / "up.lock").open("ab")
+        except OSError as error:
+            raise CannotStart(f"{run} cannot be used: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -96,12 +109,62 @@ class Up:
 
     def _end_leftovers(self) -> None:
         assert self._records is not None
-        ended = self._records.end_recorded()
+        try:
+            ended = self._records.end_recorded()
+        except RuntimeError as error:
+            raise CannotStart(str(error)) from error
         if ended:
             self._say(f"ended {len(ended)} processes that an earlier run left")
         ray_folder = self.data / "run" / "ray-folder"
         with contextlib.suppress(OSError):
             shutil.rmtree(ray_folder.read_text().strip(), ignore_errors=True)
+
+    def _check_gateway(self) -> None:
+        """What makes every gateway refuse to start is said now."""
+        try:
+            settings = decode_gateway(gateway_values(self.configuration, 0))
+            open_verifier(settings)
+            if settings.certificate_path and settings.key_path:
+                server_context(settings.certificate_path, settings.key_path)
+        except ssl.SSLError as error:
+            raise CannotStart(f"gateway.tls_cert and tls_key do not fit: {error.reason or error}") from error
+        except OSError as error:
+            raise CannotStart(f"a file of the gateway cannot be used: {error}") from error
+        except ValueError as error:
+            raise CannotStart(f"the gateway would not start: {error}") from error
+
+    def _check_ports(self) -> None:
+        """On a cluster the ports are those of other machines: nothing can be said here."""
+        if self.configuration.ray.address:
+            return
+        media, gateway = self.configuration.media, self.configuration.gateway
+        try:
+            self._port = claim_port(gateway.host, gateway.port)
+            for number in range(media.workers if media.first_port else min(1, media.workers)):
+                check_media_port(media.host, media.first_port + number if media.first_port else 0)
+        except PortTaken as error:
+            what = "gateway.port" if self._port is None else "media.first_port on media.host"
+            raise CannotStart(f"{what} cannot be had: {error}") from error
+
+    async def _start_store(self) -> None:
+        if not self._store_url:
+            self._store = EmbeddedStore(self.data / "store", on_started=self._on_store_started)
+            try:
+                await self._store.start()
+            except (StoreFolderTaken, StoreFailed, OSError) as error:
+                raise CannotStart(str(error)) from error
+            self._store_url = self._store.url
+            return
+        accept_weaker = self.configuration.store.accept_weaker_durability
+        journal = RedisJournal(self._store_url, accept_weaker_durability=accept_weaker)
+        try:
+            await journal.check_durability()
+        except NotDurable as error:
+            raise CannotStart(f"the store at store.url may lose what it acknowledged: {error}") from error
+        except StoreUnavailable as error:
+            raise CannotStart(f"the store at store.url does not answer: {error.reason}") from error
+        finally:
+            await journal.close()
 
     def _on_store_started(self, pid: int) -> None:
         if self._records is not None:
@@ -127,7 +190,8 @@ class Up:
                 self._records.record(process.pid, "child")
 
     async def _start_supervisor(self) -> None:
-        settings = SupervisorSettings(slots_of(self.configuration, self._store_url), self._store_url)
+        port = self._port.getsockname()[1] if self._port is not None else self.configuration.gateway.port
+        settings = SupervisorSettings(slots_of(self.configuration, self._store_url, port), self._store_url)
         encoded = msgspec.msgpack.encode(settings)
         handle = await asyncio.to_thread(wiring.spawn, SUPERVISOR, SUPERVISOR, "actors.supervisor:Supervisor", encoded)
         try:
@@ -137,7 +201,7 @@ class Up:
                 f"the parts did not start within {SUPERVISOR_START_S:.0f} s: see {self.data}/logs"
             ) from error
         except PeerGone as error:
-            raise CannotStart(f"the supervisor ended while starting: see {self.data}/logs") from error
+            raise CannotStart(f"the supervisor did not start: {error}; see {self.data}/logs") from error
         self._supervisor = handle
 
     async def _apply_plans(self) -> None:
@@ -177,9 +241,9 @@ class Up:
         while not stopping.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), LOOK_S)
-            if not stopping.is_set() and not psutil.pid_exists(self.facts["pid"]):
+            if not stopping.is_set() and not is_alive(self.facts["pid"]):
                 log.warning("supervisor.gone", pid=self.facts["pid"])
-                await self._restart_supervisor()
+                await _unless(stopping, self._restart_supervisor())
             if time.monotonic() - recorded_s > RECORD_S:
                 recorded_s = time.monotonic()
                 self._record_children()
@@ -207,88 +271,24 @@ class Up:
             shutil.rmtree(self._ray_folder, ignore_errors=True)
         for name in ("hall.json", "ray-folder"):
             (self.data / "run" / name).unlink(missing_ok=True)
-        if self._lock is not None:
-            self._lock.close()
-
-
-def slots_of(configuration: Configuration, store_url: str) -> list[Slot]:
-    """What should run, in the order of starting."""
-    division_ids = [plan.division_id for plan in configuration.divisions]
-    store = {"url": store_url, "accept_weaker_durability": configuration.store.accept_weaker_durability}
-    hall = {"division_ids": division_ids, "store_url": store_url}
-    archive = str(configuration.data_folder / "archive")
-    follower = {"division_ids": division_ids, "store": store, "archive_folder": archive}
-    shard = {"name": "@name", "division_ids": division_ids, "store": store}
-    return [
-        Slot("follower", "follower", "actors.parts:FollowerPart", follower, has_epoch=False),
-        Slot("shard-0", "shard", "actors.parts:ShardPart", shard),
-        *(_media_slot(configuration, hall, number) for number in range(1, configuration.media.workers + 1)),
-        Slot("gateway-1", "gateway", "gateway.part:GatewayPart", {"hall": hall, "gateway": _gateway(configuration)}),
-    ]
-
-
-def _media_slot(configuration: Configuration, hall: dict[str, Any], number: int) -> Slot:
-    media = configuration.media
-    worker = {
-        "worker_id": str(number),
-        "epoch": "@epoch",
-        "recordings_folder": str(configuration.recordings_folder),
-        "host": media.host,
-        "advertised_addresses": media.advertised_addresses,
-        "port": media.first_port + number - 1 if media.first_port else 0,
-        "rooms_max": media.rooms_max,
-        "parties_max": 2 * media.rooms_max,
-    }
-    return Slot(f"media-{number}", "media", "actors.media_part:MediaPart", {"hall": hall, "worker": worker})
-
-
-def _gateway(configuration: Configuration) -> dict[str, Any]:
-    own = configuration.gateway
-    certificate, key = own.tls_cert, own.tls_key
-    if own.tls_self_signed:
-        hosts = sorted({"localhost", "127.0.0.1", *([] if own.host == "0.0.0.0" else [own.host])})
-        hosts += [one for one in configuration.media.advertised_addresses if one not in hosts]
-        made = development_certificate(configuration.data_folder / "keys", hosts)
-        certificate, key = str(made[0]), str(made[1])
-    return {
-        "gateway_id": "@name",
-        "host": own.host,
-        "port": own.port,
-        "is_port_shared": True,
-        "certificate_path": certificate or None,
-        "key_path": key or None,
-        "keys_folder": str(configuration.data_folder / "keys"),
-        "jwks_path": own.jwks_file or None,
-        "issuer": own.issuer,
-        "audience": own.audience,
-        "are_development_keys_allowed": own.are_development_keys_allowed,
-        "allowed_origins": own.allowed_origins,
-        "recordings_folder": str(configuration.recordings_folder),
-        "ice_servers": own.ice_servers,
-        "ping_ms": own.ping_ms,
-        "connections_max": own.connections_max,
-        "upgrades_per_s": own.upgrades_per_s,
-        "messages_per_s": own.messages_per_s,
-        "messages_burst": own.messages_burst,
-        "command_timeout_ms": own.command_timeout_ms,
-        "metrics_host": own.metrics_host,
-        "metrics_port": own.metrics_port,
-    }
+        for held in (self._port, self._lock):
+            if held is not None:
+                held.close()
 
 
 async def run(configuration: Configuration, say: Callable[[str], None], on_ready: Callable[[Up, float], None]) -> int:
     """Start, say so, wait for SIGINT or SIGTERM, stop. Returns the exit status."""
     began_s = time.monotonic()
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    _heed_signals(stopping)
     up = Up(configuration, say)
     try:
-        await up.start()
-        # Ray takes over these signals while it starts, so they are ours only from here on.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stopping.set)
-        on_ready(up, time.monotonic() - began_s)
-        await up.watch(stopping)
+        await _unless(stopping, up.start())
+        if not stopping.is_set():
+            # Ray may have taken them over while it started.
+            _heed_signals(stopping)
+            on_ready(up, time.monotonic() - began_s)
+            await up.watch(stopping)
         say("stopping")
         return 0
     except CannotStart as error:
@@ -296,3 +296,32 @@ async def run(configuration: Configuration, say: Callable[[str], None], on_ready
         return 1
     finally:
         await up.stop()
+
+
+def _heed_signals(stopping: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        # Under nohup the end of the terminal is not the end of the hall.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            loop.add_signal_handler(number, stopping.set)
+
+
+async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work, or give it up as soon as somebody wants to stop. Raises what the work raises."""
+    doing, waiting = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
+    await asyncio.wait({doing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (doing, waiting):
+        task.cancel()
+    await asyncio.gather(doing, waiting, return_exceptions=True)
+    if not doing.cancelled():
+        doing.result()
+
+
+async def _finished(work: Coroutine[Any, Any, None]) -> None:
+    """Let the work end, also when cancelled meanwhile: what it started must be known to `stop`."""
+    doing = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait({doing})
+        raise

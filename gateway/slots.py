@@ -1,0 +1,84 @@
+"""From the configuration to what should run: the supervisor's slots with the settings of each part.
+
+Rules: settings are plain values, since they travel to other processes; `@name` and `@epoch` stand for what an incarnation
+is given at its start.
+
+Not here: the parts themselves (`actors/parts`, `actors/media_part`, `gateway/part`), keeping slots filled (`supervisor`).
+"""
+
+from typing import Any
+
+from actors.configuration import Configuration
+from actors.supervisor import Slot
+from gateway.tls import development_certificate
+
+
+def slots_of(configuration: Configuration, store_url: str, port: int) -> list[Slot]:
+    """What should run, in the order of starting."""
+    division_ids = [plan.division_id for plan in configuration.divisions]
+    store = {"url": store_url, "accept_weaker_durability": configuration.store.accept_weaker_durability}
+    hall = {"division_ids": division_ids, "store_url": store_url}
+    archive = str(configuration.data_folder / "archive")
+    follower = {"division_ids": division_ids, "store": store, "archive_folder": archive}
+    shard = {"name": "@name", "division_ids": division_ids, "store": store}
+    return [
+        Slot("follower", "follower", "actors.parts:FollowerPart", follower, has_epoch=False),
+        Slot("shard-0", "shard", "actors.parts:ShardPart", shard),
+        *(_media_slot(configuration, hall, number) for number in range(1, configuration.media.workers + 1)),
+        Slot(
+            "gateway-1",
+            "gateway",
+            "gateway.part:GatewayPart",
+            {"hall": hall, "gateway": gateway_values(configuration, port)},
+        ),
+    ]
+
+
+def _media_slot(configuration: Configuration, hall: dict[str, Any], number: int) -> Slot:
+    media = configuration.media
+    worker = {
+        "worker_id": str(number),
+        "epoch": "@epoch",
+        "recordings_folder": str(configuration.recordings_folder),
+        "host": media.host,
+        "advertised_addresses": media.advertised_addresses,
+        "port": media.first_port + number - 1 if media.first_port else 0,
+        "rooms_max": media.rooms_max,
+        "parties_max": 2 * media.rooms_max,
+    }
+    return Slot(f"media-{number}", "media", "actors.media_part:MediaPart", {"hall": hall, "worker": worker})
+
+
+def gateway_values(configuration: Configuration, port: int) -> dict[str, Any]:
+    """The settings of every gateway, as plain values."""
+    own = configuration.gateway
+    certificate, key = own.tls_cert, own.tls_key
+    if own.tls_self_signed:
+        hosts = sorted({"localhost", "127.0.0.1", *([] if own.host == "0.0.0.0" else [own.host])})
+        hosts += [one for one in configuration.media.advertised_addresses if one not in hosts]
+        made = development_certificate(configuration.data_folder / "keys", hosts)
+        certificate, key = str(made[0]), str(made[1])
+    return {
+        "gateway_id": "@name",
+        "host": own.host,
+        "port": port,
+        "is_port_shared": True,
+        "certificate_path": certificate or None,
+        "key_path": key or None,
+        "keys_folder": str(configuration.data_folder / "keys"),
+        "jwks_path": own.jwks_file or None,
+        "issuer": own.issuer,
+        "audience": own.audience,
+        "are_development_keys_allowed": own.are_development_keys_allowed,
+        "allowed_origins": own.allowed_origins,
+        "recordings_folder": str(configuration.recordings_folder),
+        "ice_servers": own.ice_servers,
+        "ping_ms": own.ping_ms,
+        "connections_max": own.connections_max,
+        "upgrades_per_s": own.upgrades_per_s,
+        "messages_per_s": own.messages_per_s,
+        "messages_burst": own.messages_burst,
+        "command_timeout_ms": own.command_timeout_ms,
+        "metrics_host": own.metrics_host,
+        "metrics_port": own.metrics_port,
+    }
