@@ -169,7 +169,10 @@ class Mailbox:
             return
         letters = encode_array([letter.body for letter in batch])
         answer = await answered_or_replaced(peer, peer.receive(self._sender, self._number, letters), self._resolve)
-        for letter, body in zip(batch, decode_bodies(answer), strict=True):
+        bodies = decode_bodies(answer)
+        if len(bodies) != len(batch):
+            raise ValueError(f"{peer.name} gave {len(bodies)} answers to {len(batch)} letters")
+        for letter, body in zip(batch, bodies, strict=True):
             if not letter.answer.done():
                 letter.answer.set_result(body)
 

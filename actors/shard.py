@@ -178,7 +178,8 @@ class Shard:
             await self._turn(self._intake.take(TURN_MAX))
 
     async def _wait_for_work(self) -> None:
-        if self.ended.is_set():
+        if self.ended.is_set() or any(self._outages_ms.values()):
+            await asyncio.sleep(0)
             return
         deadlines = [at for one in self.divisions.values() if (at := one.deadline_ms()) is not None]
         if not deadlines:

@@ -1,0 +1,1 @@
+"""The shell around the engine, without Ray: mailboxes, shard, feeds and effects in this process."""
