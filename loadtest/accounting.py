@@ -49,7 +49,7 @@ class HallCount(Struct, frozen=True):
 
 def balance(records: Records) -> dict[str, int]:
     """Return the number of calls by outcome, and of all as `offered`."""
-    counts = Counter(one.outcome for one in records.calls)
+    counts: Counter[str] = Counter(one.outcome for one in records.calls)
     return {"offered": len(records.calls), **{name: counts.pop(name, 0) for name in SETTLED}, **counts}
 
 

@@ -89,6 +89,11 @@ class Hall:
         queues = self.get("/v1/queues")["queues"]
         return sum(count for one in queues for state, count in one["live_calls"].items() if state != "ended")
 
+    def admitted_count(self) -> int:
+        """Return how many calls this division has admitted since its shard started."""
+        divisions = self.get("/v1/status")["divisions"]
+        return sum(int(one["admitted_count"]) for one in divisions.values())
+
     def history(self, call_id: str) -> list[dict[str, Any]]:
         """Return the call's events in order; empty when the hall knows of no such call."""
         try:

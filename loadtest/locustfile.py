@@ -12,7 +12,7 @@ Not here: people (`loadtest/people.py`), the run's course (`loadtest/floor.py`).
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gevent
 import msgspec
@@ -50,13 +50,13 @@ class _PersonUser(User):  # type: ignore[misc] # locust has no types
 
     abstract = True
     kind: type[Person]
-    tokens: list[tuple[str, str]]
+    tokens: ClassVar[list[tuple[str, str]]]
 
     def on_start(self) -> None:
         person_id, token = self.tokens.pop()
         self.person = self.kind(person_id, Link(RUN.url, token), FLOOR)
 
-    @task
+    @task  # type: ignore[untyped-decorator]
     def live(self) -> None:
         self.person.live()
         # Whoever lost the connection stays away until locust ends the run; returning would send the same person in again.
@@ -70,13 +70,13 @@ class _PersonUser(User):  # type: ignore[misc] # locust has no types
 class CustomerUser(_PersonUser):
     fixed_count = len(RUN.customers)
     kind = Customer
-    tokens = list(RUN.customers.items())
+    tokens: ClassVar[list[tuple[str, str]]] = list(RUN.customers.items())
 
 
 class AgentUser(_PersonUser):
     fixed_count = len(RUN.agents)
     kind = Agent
-    tokens = list(RUN.agents.items())
+    tokens: ClassVar[list[tuple[str, str]]] = list(RUN.agents.items())
 
 
 class ScheduleShape(LoadTestShape):  # type: ignore[misc] # locust has no types
@@ -88,12 +88,12 @@ class ScheduleShape(LoadTestShape):  # type: ignore[misc] # locust has no types
         return CustomerUser.fixed_count + AgentUser.fixed_count, SPAWN_PER_S
 
 
-@events.test_start.add_listener
+@events.test_start.add_listener  # type: ignore[untyped-decorator]
 def _begin(**_: Any) -> None:
     gevent.spawn(FLOOR.run)
 
 
-@events.test_stop.add_listener
+@events.test_stop.add_listener  # type: ignore[untyped-decorator]
 def _end(**_: Any) -> None:
     gevent.sleep(FLUSH_S)
     records.write(Path(RUN.records_path), FLOOR.records)
