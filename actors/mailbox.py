@@ -154,7 +154,7 @@ class Mailbox:
 
     async def _meet_peer(self) -> Peer:
         if self._peer is None:
-            self._peer = await self._resolve()
+            self._peer = await _met(self._resolve)
             if self._peer.name != self._peer_name:
                 self._peer_name = self._peer.name
                 self._number = 0
@@ -205,9 +205,20 @@ async def _replaced(peer: Peer, resolve: Callable[[], Awaitable[Peer]]) -> None:
     """Return once another incarnation stands in the peer's place; where nobody can tell, the one we have may answer."""
     while True:
         with contextlib.suppress(PeerGone):
-            if (await resolve()).name != peer.name:
+            if (await _met(resolve)).name != peer.name:
                 return
         await asyncio.sleep(REPLACED_CHECK_S)
+
+
+async def _met(resolve: Callable[[], Awaitable[Peer]]) -> Peer:
+    """Whatever goes wrong in looking for a peer is waited out like its absence; no letter pays for it."""
+    try:
+        return await resolve()
+    except PeerGone:
+        raise
+    except Exception as error:
+        log.exception("mailbox.not_resolved")
+        raise PeerGone(type(error).__name__) from error
 
 
 def _refuse(letters: list[Letter], reason: str) -> None:

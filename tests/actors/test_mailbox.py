@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from actors import mailbox as module
 from actors.items import HallUnavailable, encode
-from actors.mailbox import Mailbox, PeerGone
+from actors.mailbox import Mailbox, Peer, PeerGone
 from tests.actors.kit import Address, ScriptedPeer, echo
 from tests.waiting import until
 
@@ -197,6 +197,21 @@ async def test_what_cannot_be_encoded_is_its_senders_trouble() -> None:
     )
     assert isinstance(outcomes[1], UnicodeEncodeError)
     assert [plain(outcomes[0]), plain(outcomes[2])] == ["a", "b"]
+    await mailbox.close()
+
+
+async def test_a_directory_that_breaks_is_waited_out() -> None:
+    """Given a directory that fails in a way nobody thought of; then letters wait until it works again."""
+    address = Address(ScriptedPeer("p-e1"))
+    fails = iter([True, True])
+
+    async def resolve() -> Peer:
+        if next(fails, False):
+            raise RuntimeError("no connection to the cluster")
+        return await address.resolve()
+
+    mailbox = Mailbox("m", resolve)
+    assert plain(await mailbox.send("a")) == "a"
     await mailbox.close()
 
 
