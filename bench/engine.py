@@ -198,14 +198,14 @@ def main() -> int:
     )
     print(machine())
     print_table(hall)
-    events = hall.events_count / calls_count
+    events = hall.events_count / CALLS_COUNT
     print(f"calls in memory at most {hall.live_max:,}; {events:.1f} events a call; {memory:,} bytes a waiting call")
     print(
         f"{engine_s:.1f} CPU s in the engine, {cpu_s - engine_s:.1f} s in the driver, for {virtual_h:.1f} h of the hall"
     )
     result = {
-        "calls_per_s": round(calls_count / engine_s),
-        "calls": calls_count,
+        "calls_per_s": round(CALLS_COUNT / engine_s),
+        "calls": CALLS_COUNT,
         "agents": AGENTS_COUNT,
         "queues": QUEUES_COUNT,
         "load": LOAD,
