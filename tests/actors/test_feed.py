@@ -138,6 +138,9 @@ async def test_a_renewal_never_throws_out_a_newer_connection(local: LocalHall, h
     assert local.shard is not None
     local.shard.audience._gateway_by_client.clear()
     await newer.connect(other_hall)
+    late = Subscribe("main", AGENT, older.connection_id, "g-1/main", 0, True)
+    refused = await hall.ask(late)
+    assert (refused.kind, refused.reason) == ("refused", "replaced")
     await local.kill_shard()
     await local.start_shard()
     await until(lambda: older.is_replaced)
