@@ -54,6 +54,9 @@ class Order(Struct, frozen=True, kw_only=True):
 def run(order: Order, say: Say) -> report.Summary:
     """Run one load test and write its report; raises one of `EXPECTED`."""
     order.out.mkdir(parents=True, exist_ok=True)
+    for name in report.FILES:
+        # A run that comes to no verdict must not leave the verdict of an earlier one.
+        (order.out / name).unlink(missing_ok=True)
     private_folder = Path(tempfile.mkdtemp(prefix="tellerhall-loadtest-"))
     try:
         with _hall(order, private_folder, say) as hall:

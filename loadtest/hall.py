@@ -114,7 +114,10 @@ def private_hall(folder: Path, data: Path, agents: int, wrap_up_ms: int) -> Iter
     config = folder / "hall.toml"
     config.write_text(configuration(agents, wrap_up_ms))
     command = [str(Path(sys.executable).with_name("tellerhall")), "up", "--config", str(config)]
-    with (folder / "hall.log").open("wb") as log:
+    log_path = folder / "hall.log"
+    # A hall prints tokens at its start: nobody else's business, even if they are worth nothing after the run.
+    log_path.touch(mode=0o600)
+    with log_path.open("wb") as log:
         process = subprocess.Popen(
             [*command, "--data", str(data), "--port", "0"],
             stdin=subprocess.DEVNULL,
@@ -124,11 +127,11 @@ def private_hall(folder: Path, data: Path, agents: int, wrap_up_ms: int) -> Iter
             start_new_session=True,
         )
         try:
-            yield Hall(_wait_for_url(process, data, folder / "hall.log"), data)
+            yield Hall(_wait_for_url(process, data, log_path), data)
         finally:
             _stop(process)
     if process.returncode:
-        raise HallFailed(f"the hall ended with {process.returncode}: see {folder / 'hall.log'}")
+        raise HallFailed(f"the hall ended with {process.returncode}: see {log_path}")
 
 
 def _wait_for_url(process: subprocess.Popen[bytes], data: Path, log: Path) -> str:

@@ -58,7 +58,11 @@ class _PersonUser(User):  # type: ignore[misc] # locust has no types
 
     @task  # type: ignore[untyped-decorator]
     def live(self) -> None:
-        self.person.live()
+        try:
+            self.person.live()
+        except Exception as error:
+            # A mistake of ours costs one person; locust would log it and nobody would count it.
+            FLOOR.fault(f"{self.person.person_id}: {error!r}")
         # Whoever lost the connection stays away until locust ends the run; returning would send the same person in again.
         while True:
             gevent.sleep(1.0)

@@ -47,6 +47,13 @@ class Percentiles(Struct, frozen=True):
     max: float
 
 
+class LineWait(Struct, frozen=True):
+    """One call's time in line, and whether an agent's reservation ended it."""
+
+    wait_ms: float
+    is_reserved: bool
+
+
 class Predicted(Struct, frozen=True):
     """One line of the comparison."""
 
@@ -82,7 +89,8 @@ def percentiles(values: Iterable[float], ranks: tuple[float, ...] = PERCENTILES)
 def measure(workload: Workload, arrivals: list[Arrival], records: Records) -> Measures:
     """Return the figures of a run."""
     window = (workload.seconds * 1000 * WARM_UP_RATIO, workload.seconds * 1000.0)
-    line_waits = line_waits_ms(records)
+    waits = line_waits(records)
+    in_window = [waits[one.number] for one in records.calls if one.number in waits and one.intended_ms >= window[0]]
     refusals: dict[str, int] = {}
     for call in records.calls:
         if call.refusal:
@@ -92,7 +100,7 @@ def measure(workload: Workload, arrivals: list[Arrival], records: Records) -> Me
         counts=balance(records),
         refusals=refusals,
         wait_ms=percentiles(waits_ms(records)),
-        line_wait_ms=percentiles(line_waits.values()),
+        line_wait_ms=percentiles(one.wait_ms for one in waits.values()),
         decision_ms=percentiles(decisions_ms(records), LATENCY_PERCENTILES),
         lateness_ms=percentiles(
             (one.sent_ms - one.intended_ms for one in records.calls if one.sent_ms is not None), LATENCY_PERCENTILES
@@ -100,7 +108,7 @@ def measure(workload: Workload, arrivals: list[Arrival], records: Records) -> Me
         service_level_1s=service_level_ratio(records.calls, SERVICE_LEVEL_MS),
         occupancy_ratio=occupancy,
         window_ms=window,
-        predictions=_compare(workload, arrivals, records, line_waits, occupancy, window),
+        predictions=_compare(workload, arrivals, in_window, occupancy),
     )
 
 
@@ -109,16 +117,16 @@ def waits_ms(records: Records) -> list[float]:
     return [one.connected_ms - one.intended_ms for one in records.calls if one.connected_ms is not None]
 
 
-def line_waits_ms(records: Records) -> dict[int, float]:
-    """Arrival number -> `line_wait_ms`."""
+def line_waits(records: Records) -> dict[int, LineWait]:
+    """Arrival number -> how long it was in line, for answered and abandoned calls."""
     reserved_ms: dict[int, float] = {}
     for one in records.engagements:
         reserved_ms[one.number] = max(one.reserved_ms, reserved_ms.get(one.number, 0.0))
-    waits: dict[int, float] = {}
+    waits: dict[int, LineWait] = {}
     for call in records.calls:
         left_ms = reserved_ms.get(call.number, call.gave_up_ms)
         if call.outcome in ("answered", "abandoned") and left_ms is not None:
-            waits[call.number] = left_ms - call.intended_ms
+            waits[call.number] = LineWait(left_ms - call.intended_ms, call.number in reserved_ms)
     return waits
 
 
@@ -172,43 +180,33 @@ def pool_of(workload: Workload, arrivals: list[Arrival]) -> Pool:
     )
 
 
-def _compare(
-    workload: Workload,
-    arrivals: list[Arrival],
-    records: Records,
-    line_waits: dict[int, float],
-    occupancy: float,
-    window: tuple[float, float],
-) -> list[Predicted]:
+def _compare(workload: Workload, arrivals: list[Arrival], waits: list[LineWait], occupancy: float) -> list[Predicted]:
     pool = pool_of(workload, arrivals)
     prediction = predict(pool)
-    within = [one for one in records.calls if window[0] <= one.intended_ms < window[1] and one.number in line_waits]
-    count = max(1, len(within))
-    waits = [line_waits[one.number] for one in within]
-    threshold_s = SERVICE_LEVEL_MS / 1000
-    abandoned = sum(one.outcome == "abandoned" for one in within)
-    late = sum(wait > SERVICE_LEVEL_MS for wait in waits)
-    in_line = service_level_in_line(within, line_waits, SERVICE_LEVEL_MS)
+    count, threshold_s = max(1, len(waits)), SERVICE_LEVEL_MS / 1000
+    abandoned = sum(not one.is_reserved for one in waits)
+    late = sum(one.wait_ms > SERVICE_LEVEL_MS for one in waits)
     answering_s = sum(one.answer_ms for one in arrivals) / max(1, len(arrivals)) / 1000
     # Ringing holds the agent and is no part of occupancy, on either side of the fraction.
     ringing = prediction.occupancy * answering_s * pool.service_rate
     return [
-        Predicted("abandoned / offered", abandoned / count, prediction.p_abandon),
-        Predicted("mean line_wait_ms", sum(waits) / count, prediction.wait_mean * 1000),
+        Predicted("abandoned in line / offered", abandoned / count, prediction.p_abandon),
+        Predicted("mean line_wait_ms", sum(one.wait_ms for one in waits) / count, prediction.wait_mean * 1000),
         Predicted("still in line after 1 s", late / count, p_longer(pool, prediction, threshold_s)),
-        Predicted("service level in line, 1 s", in_line, service_level(pool, prediction, threshold_s)),
+        Predicted(
+            "service level in line, 1 s",
+            service_level_in_line(waits, SERVICE_LEVEL_MS),
+            service_level(pool, prediction, threshold_s),
+        ),
         Predicted("occupancy_ratio", occupancy, (prediction.occupancy - ringing) / (1 - ringing)),
     ]
 
 
-def service_level_in_line(calls: Iterable[CallRecord], line_waits: dict[int, float], within_ms: float) -> float:
-    """The service level by `line_wait_ms`, as the formulas have it: an answer begins when the line is left."""
+def service_level_in_line(waits: Iterable[LineWait], within_ms: float) -> float:
+    """The service level as the formulas have it: an answer is a reservation, ringing takes no time."""
     in_time = counted = 0
-    for call in calls:
-        is_in_time = line_waits[call.number] <= within_ms
-        if call.outcome == "answered":
-            counted += 1
-            in_time += is_in_time
-        else:
-            counted += not is_in_time
+    for one in waits:
+        is_in_time = one.wait_ms <= within_ms
+        counted += one.is_reserved or not is_in_time
+        in_time += one.is_reserved and is_in_time
     return in_time / counted if counted else 1.0

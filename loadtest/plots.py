@@ -14,7 +14,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from loadtest.erlang import p_longer, predict
-from loadtest.measures import decisions_ms, line_waits_ms, pool_of
+from loadtest.measures import decisions_ms, line_waits, pool_of
 from loadtest.records import Records
 from loadtest.workload import Arrival, Workload
 
@@ -66,7 +66,7 @@ def _busy(axes: Any, records: Records) -> None:
 
 
 def _waits(axes: Any, workload: Workload, arrivals: list[Arrival], records: Records) -> None:
-    waits_s = sorted(wait / 1000 for wait in line_waits_ms(records).values())
+    waits_s = sorted(one.wait_ms / 1000 for one in line_waits(records).values())
     pool = pool_of(workload, arrivals)
     prediction = predict(pool)
     longest_s = max(waits_s[-1] if waits_s else 0.0, 1.0)

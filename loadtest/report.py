@@ -22,6 +22,7 @@ from loadtest.accounting import Mismatch
 from loadtest.measures import DEFINITIONS, SERVICE_LEVEL_MS, Measures, Percentiles, Predicted
 from loadtest.records import CallRecord, Engagement, Records
 
+FILES = ("summary.json", "summary.txt", "report.html", "calls.csv", "engagements.csv")
 MISMATCHES_SHOWN = 50
 """In the texts; `summary.json` has all of them."""
 
