@@ -1,6 +1,8 @@
 """The formulas against exact values from the literature (CAPACITY.md, Oracles) and against each other."""
 
 import math
+from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -114,6 +116,12 @@ def test_two_ways_to_the_same_number(load: float, agents: int, patience_rate: fl
     assert p_longer(pool, prediction, 0.0) == pytest.approx(prediction.p_wait, abs=1e-9)
     ever = p_answered_within(pool, prediction, 50 / patience_rate)
     assert ever == pytest.approx(1 - prediction.p_block - prediction.p_abandon, abs=1e-9)
-    step = 0.008 / patience_rate
-    by_time = sum(p_longer(pool, prediction, (index + 0.5) * step) * step for index in range(1_000))
-    assert math.isclose(by_time, prediction.wait_mean * (1 - prediction.p_block), rel_tol=2e-3, abs_tol=1e-6)
+    by_time = _integral(lambda time: p_longer(pool, prediction, time), 10 / patience_rate)
+    assert math.isclose(by_time, prediction.wait_mean * (1 - prediction.p_block), rel_tol=5e-3, abs_tol=1e-6)
+
+
+def _integral(function: Callable[[float], float], until: float) -> float:
+    """Return the integral from 0, by midpoints that are dense near 0, where a large pool changes within 1 / agents."""
+    points = 800
+    edges = [until * (index / points) ** 2 for index in range(points + 1)]
+    return sum(function((begin + end) / 2) * (end - begin) for begin, end in pairwise(edges))
