@@ -214,6 +214,9 @@ def _contradictions(configuration: Configuration) -> Iterator[Problem]:
     for index, address in enumerate(configuration.media.advertised_addresses):
         if not _is_ipv4(address):
             yield Problem(f"media.advertised_addresses[{index}]", repr(address), "allowed is an IPv4 address")
+        elif not _reaches(configuration.media.host, address):
+            what = f"cannot lead to media.host {configuration.media.host!r}; allowed is both loopback or neither"
+            yield Problem(f"media.advertised_addresses[{index}]", repr(address), what)
     if configuration.ray.address and not configuration.store.url:
         # The embedded store listens on this machine alone (SAFETY.md 19).
         yield Problem("store.url", "", "missing; a Ray cluster needs a store that all its nodes reach")
@@ -226,6 +229,14 @@ def _contradictions(configuration: Configuration) -> Iterator[Problem]:
         seen.setdefault(plan.division_id, index)
         for key, what in plan.problems():
             yield Problem(join(path, key), "", what)
+
+
+def _reaches(host: str, address: str) -> bool:
+    """Say whether packets to `address` may arrive at a socket bound to `host`; who translates addresses is not asked."""
+    if host == "0.0.0.0":
+        return True
+    is_local = host == "localhost" or (_is_ipv4(host) and ipaddress.IPv4Address(host).is_loopback)
+    return is_local == ipaddress.IPv4Address(address).is_loopback
 
 
 def _is_ipv4(text: str) -> bool:

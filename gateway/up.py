@@ -96,15 +96,17 @@ class Up:
         run = self.data / "run"
         try:
             run.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = (run / "up.lock").open("ab")
+            lock = (run / "up.lock").open("ab")
         except OSError as error:
             raise CannotStart(f"{run} cannot be used: {error.strerror}") from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            lock.close()
             raise CannotStart(
                 f"{self.data} is in use by another Tellerhall: stop it, or choose another --data"
             ) from error
+        self._lock = lock
         self._records = ProcessRecords(run / "processes.json")
 
     def _end_leftovers(self) -> None:
@@ -259,6 +261,8 @@ class Up:
 
     async def stop(self) -> None:
         """End everything that was started, in reverse. Bounded by `STOP_S` and the store's own bounds."""
+        if self._lock is None:
+            return  # The folder is another hall's, with all that is noted in it.
         if self._supervisor is not None:
             with contextlib.suppress(PeerGone, TimeoutError):
                 await self._supervisor.stop(STOP_S)
@@ -271,9 +275,9 @@ class Up:
             shutil.rmtree(self._ray_folder, ignore_errors=True)
         for name in ("hall.json", "ray-folder"):
             (self.data / "run" / name).unlink(missing_ok=True)
-        for held in (self._port, self._lock):
-            if held is not None:
-                held.close()
+        if self._port is not None:
+            self._port.close()
+        self._lock.close()
 
 
 async def run(configuration: Configuration, say: Callable[[str], None], on_ready: Callable[[Up, float], None]) -> int:

@@ -123,7 +123,7 @@ def test_all_mistakes_are_named_at_once(write: Write) -> None:
             "hall.toml: gateway.tls_self_signed: True is there: allowed is false where tls_cert is set",
         ),
         (
-            '[media]\nadvertised_addresses = ["10.0.0.1", "host"]\n' + DIVISION,
+            '[media]\nadvertised_addresses = ["127.0.0.2", "host"]\n' + DIVISION,
             "hall.toml: media.advertised_addresses[1]: 'host' is there: allowed is an IPv4 address",
         ),
         (
@@ -166,6 +166,7 @@ def test_the_environment_is_over_the_file_and_the_command_line_over_both(write: 
         "TELLERHALL_GATEWAY_ALLOWED_ORIGINS": "https://a.example, https://b.example",
         "TELLERHALL_GATEWAY_ICE_SERVERS": '[{"urls": ["stun:stun.example:3478"]}]',
         "TELLERHALL_MEDIA_ADVERTISED_ADDRESSES": "10.0.0.1",
+        "TELLERHALL_MEDIA_HOST": "0.0.0.0",
         "TELLERHALL_OTHER_THING": "not ours",
         "PATH": "/usr/bin",
     }
