@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -115,7 +114,9 @@ class Hall:
         """Everything that belongs to the hall now: processes, listening ports, Ray's folder."""
         assert self.process is not None
         record = json.loads((self.data / "run" / "processes.json").read_text())
-        processes = {one["pid"]: psutil.Process(one["pid"]) for one in record["processes"] if _exists(one["pid"])}
+        processes = {
+            one["pid"]: psutil.Process(one["pid"]) for one in record["processes"] if psutil.pid_exists(one["pid"])
+        }
         top = psutil.Process(self.process.pid)
         for process in [top, *top.children(recursive=True)]:
             processes[process.pid] = process
@@ -181,19 +182,10 @@ def wait_until(is_so: Callable[[], object], within_s: float) -> None:
         time.sleep(0.05)
 
 
-def ray_folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("th-*"))
-
-
-def _exists(pid: int) -> bool:
-    return psutil.pid_exists(pid)
-
-
 def _is_running(process: psutil.Process) -> bool:
     # A Process knows its start time: a number that is used again is another process.
     try:
-        is_running: bool = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        return is_running
+        return bool(process.is_running()) and str(process.status()) != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
