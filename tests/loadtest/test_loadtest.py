@@ -1,5 +1,6 @@
 """A whole load test, small: a real hall, real connections, everything accounted for, nothing left behind."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from loadtest.cli import add_command
 
 RUN_S_MAX = 280
 
@@ -64,3 +67,14 @@ def test_a_hall_without_its_key_is_refused(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "--data" in done.stderr
+
+
+def test_the_console_command_takes_the_same_options() -> None:
+    """Given the console command's parser, when loadtest joins it, then `tellerhall loadtest` is `python -m loadtest`."""
+    parser = argparse.ArgumentParser()
+    add_command(parser.add_subparsers())
+
+    options = parser.parse_args(["loadtest", "--customers", "3", "--url", "http://127.0.0.1:9"])
+
+    assert (options.customers, options.agents, options.seconds) == (3, 60, 60)
+    assert options.run(options) == 2
