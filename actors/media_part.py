@@ -98,6 +98,8 @@ class MediaPart:
 
     async def _open(self, item: OpenRoomOrder) -> MediaAnswer:
         self._division_by_room[item.call_id] = item.division_id
+        if len(self._division_by_room) > REPORTS_MAX:
+            del self._division_by_room[next(iter(self._division_by_room))]
         await self._worker.open_room(
             rp.RoomOrder(
                 room_id=item.call_id,
@@ -132,6 +134,8 @@ class MediaPart:
             for _ in range(REPORT_TRIES):
                 try:
                     await self._hall.submit(command, division_id)
+                    if isinstance(command, cm.ReportRecordingSealed):
+                        self._division_by_room.pop(room_id, None)
                     break
                 except HallUnavailable:
                     await asyncio.sleep(REPORT_PAUSE_S)

@@ -51,6 +51,7 @@ class Snapshot(Struct, array_like=True):
     recipients: list[Recipient]
     answers: dict[str, dict[str, Remembered]]
     keys: dict[str, Remembered]
+    forgotten_seq_max: int = 0
 
 
 _entry_decoder: msgspec.msgpack.Decoder[Entry] = msgspec.msgpack.Decoder(Entry)
@@ -105,6 +106,7 @@ def _records_as_of(state: State, now_ms: int) -> bytes:
             list(state.recipients.values()),
             state.answers,
             state.keys,
+            state.forgotten_seq_max,
         )
     )
 
@@ -122,6 +124,7 @@ def decode_snapshot(data: bytes) -> State:
     state.agents = {agent.id: agent for agent in snapshot.agents}
     state.recipients = {recipient.id: recipient for recipient in snapshot.recipients}
     state.answers, state.keys = snapshot.answers, snapshot.keys
+    state.forgotten_seq_max = snapshot.forgotten_seq_max
     state.rebuild()
     return state
 

@@ -17,7 +17,7 @@ from dispatch.state import State
 def _connected(state: State, event: ev.Connected) -> None:
     recipient = state.recipients.get(event.recipient)
     if recipient is None:
-        recipient = state.recipients[event.recipient] = Recipient(id=event.recipient)
+        recipient = state.recipients[event.recipient] = Recipient(id=event.recipient, seq=state.forgotten_seq_max)
     recipient.gateway_id, recipient.connection_id = event.gateway_id, event.connection_id
     recipient.grace_until_ms = 0
     _set_gone(state, event.recipient, False, 0)
@@ -69,6 +69,7 @@ def drop_customer(state: State, recipient: Recipient) -> None:
     """A customer who is neither connected nor has a call in memory is forgotten; a later resume gets a snapshot."""
     role, _, own_id = recipient.id.partition(":")
     if role == "customer" and not recipient.connection_id and own_id not in state.call_by_customer:
+        state.forgotten_seq_max = max(state.forgotten_seq_max, recipient.seq)
         del state.recipients[recipient.id]
         state.answers.pop(recipient.id, None)
 

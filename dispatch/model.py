@@ -131,6 +131,7 @@ class Recipient(Struct, array_like=True, kw_only=True):
 
     id: str
     seq: int = 0
+    """The last event's number. A new client begins after `State.forgotten_seq_max`."""
     kept: list[tuple[int, Event]] = field(default_factory=list)
     gateway_id: str = ""
     connection_id: str = ""

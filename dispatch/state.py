@@ -66,6 +66,9 @@ class State:
         """Customer -> the call in memory that was queued last."""
         self.agents: dict[str, Agent] = {}
         self.recipients: dict[str, Recipient] = {}
+        self.forgotten_seq_max = 0
+        """No client that was forgotten ever had a higher number: one that comes back goes on above it, so that an old number
+        is never taken for a new one."""
         self.answers: dict[str, dict[str, Remembered]] = {}
         self.keys: dict[str, Remembered] = {}
         """`principal|id` of REST idempotency keys, oldest first."""
@@ -93,7 +96,7 @@ class State:
         """Number `event` for one client and keep it for a resume."""
         recipient = self.recipients.get(recipient_id)
         if recipient is None:
-            recipient = self.recipients[recipient_id] = Recipient(id=recipient_id)
+            recipient = self.recipients[recipient_id] = Recipient(id=recipient_id, seq=self.forgotten_seq_max)
         recipient.seq += 1
         kept = recipient.kept
         kept.append((recipient.seq, event))

@@ -31,6 +31,10 @@ OwnReason = Literal[
     "bad_sdp",
     "unknown_room",
     "unknown_party",
+    "division_stopped",
+    "clock_behind",
+    "not_owner",
+    "unknown_division",
     "internal",
 ]
 
@@ -53,6 +57,10 @@ STATUS_BY_REASON: dict[str, int] = {
     "key_reused": 422,
     "too_large": 413,
     "too_many": 429,
+    "division_stopped": 503,
+    "clock_behind": 503,
+    "not_owner": 503,
+    "unknown_division": 404,
     "queue_full": 503,
     "hall_full": 503,
     "not_ready": 503,

@@ -53,6 +53,8 @@ class Scene:
         self.last: list[Event] = []
         self.effects: list[Effect] = []
         self.seq_by_recipient: dict[str, int] = {}
+        self.forgotten: set[str] = set()
+        """Clients whose next number may jump, upwards only."""
         self._plans = 0
         self.replan(plan(*(parts or (queue(), agent("anna"))), **fields))
 
@@ -80,10 +82,12 @@ class Scene:
         assert self.follower.digest() == self.engine.digest()
         for effect in self.effects:
             if isinstance(effect, Notify):
-                assert effect.seq == self.seq_by_recipient.get(effect.recipient, 0) + 1, effect
+                last = self.seq_by_recipient.get(effect.recipient)
+                assert effect.seq > (last or 0), effect
+                assert last is None or effect.seq == last + 1 or effect.recipient in self.forgotten, effect
                 self.seq_by_recipient[effect.recipient] = effect.seq
-        for recipient in set(self.seq_by_recipient) - set(self.engine.state.recipients):
-            del self.seq_by_recipient[recipient]
+                self.forgotten.discard(effect.recipient)
+        self.forgotten |= set(self.seq_by_recipient) - set(self.engine.state.recipients)
         check(self.engine)
 
     def crash(self, *, with_snapshot: bool = False) -> None:
