@@ -9,6 +9,7 @@ Where a division lives now is found in the directory, and found again after a fa
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -47,6 +48,8 @@ from dispatch.views import AgentView, PositionView, QueueView
 
 FOLLOWER_NAME = "follower"
 MEDIA_MAILBOXES_MAX = 1_000
+STORE_S = 1.0
+"""A store that answers takes milliseconds; whoever asks has waited long enough already."""
 
 ReadParts = Callable[[], Awaitable[dict[str, PartEntry]]]
 """What runs in each slot, as the supervisor noted it. Raises StoreUnavailable."""
@@ -158,6 +161,13 @@ class Hall:
 
         answers = await asyncio.gather(*(one(division_id) for division_id in self.division_ids))
         return {"divisions": dict(zip(self.division_ids, answers, strict=True)), **await self._parts()}
+
+    async def why_silent(self, otherwise: str = "overloaded") -> str:
+        """After something that was not answered in time: name the store if that is silent too. Takes at most `STORE_S`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STORE_S):
+                return "store_unavailable" if (await self._parts())["store"] else otherwise
+        return "store_unavailable"
 
     async def _parts(self) -> dict[str, Any]:
         """The list of parts lies in the store: reading it also shows whether that answers."""

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-from actors.hall import Hall
+from actors.hall import Hall, HallUnavailable
 from dispatch.effects import Reply
 from dispatch.views import CallView
 from gateway.identity import Identity
@@ -60,9 +60,16 @@ class Speaker:
         return str(uuid.uuid5(CALL_NAMESPACE, name))
 
     async def within_time(self, work: Awaitable[T]) -> T:
-        """Wait for `work` at most `command_timeout_ms`; raises TimeoutError."""
-        async with asyncio.timeout(self.services.settings.command_timeout_ms / 1000):
-            return await work
+        """Wait for `work` at most `command_timeout_ms`; raises HallUnavailable, by the store's name if that is why."""
+        try:
+            async with asyncio.timeout(self.services.settings.command_timeout_ms / 1000):
+                return await work
+        except TimeoutError:
+            raise HallUnavailable(await self.hall.why_silent()) from None
+        except HallUnavailable as error:
+            if error.reason != "not_ready":
+                raise
+            raise HallUnavailable(await self.hall.why_silent("not_ready")) from None
 
     async def value_of(self, work: Awaitable[Reply]) -> dict[str, Any]:
         """Return what the command answered; raises `Refused` where it said no."""

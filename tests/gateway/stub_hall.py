@@ -55,6 +55,9 @@ class StubHall:
         self.unsubscribed: list[str] = []
         self.subscribed_event = asyncio.Event()
 
+    async def why_silent(self, otherwise: str = "overloaded") -> str:
+        return otherwise
+
     async def answer(self, name: str) -> Reply:
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
