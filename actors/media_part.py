@@ -1,11 +1,10 @@
 """A media worker as a part: orders in, reports out, and the translation between calls and rooms.
 
 `media/` knows rooms, `dispatch/` knows calls; only this file knows both. Reports go to the room's division as commands, each
-repeated until the shard has it (within a bound); every one is harmless when repeated.
+repeated until the shard has it (within a bound), in the order in which they were made; every one is harmless when repeated.
 """
 
 import asyncio
-import contextlib
 from typing import Any
 
 import msgspec
@@ -51,6 +50,8 @@ class MediaPart:
         self._division_by_room: dict[str, str] = {}
         self._rooms: dict[tuple[str, int], str] = {}
         """(call id, attempt) of each open room -> division."""
+        self._last_reports: dict[str, asyncio.Task[Any]] = {}
+        """Call id -> its newest report on the way."""
 
     async def start(self) -> None:
         self._hall, self._client = open_hall(self._settings.hall, self._network)
@@ -100,7 +101,7 @@ class MediaPart:
         self._division_by_room[item.call_id] = item.division_id
         if len(self._division_by_room) > REPORTS_MAX:
             del self._division_by_room[next(iter(self._division_by_room))]
-        await self._worker.open_room(
+        failure = await self._worker.open_room(
             rp.RoomOrder(
                 room_id=item.call_id,
                 attempt=item.attempt,
@@ -110,6 +111,8 @@ class MediaPart:
                 labels={"division": item.division_id, "queue": item.queue_id},
             )
         )
+        if failure is not None:
+            return MediaAnswer(failure)
         self._rooms[item.call_id, item.attempt] = item.division_id
         return MediaAnswer()
 
@@ -124,10 +127,20 @@ class MediaPart:
         if len(self._tasks) >= REPORTS_MAX:
             log.error("media.report_dropped", report=type(report).__name__, call=report.room_id)
             return
-        self._begin(self._submit(report.room_id, command), "report")
+        room_id = report.room_id
+        task = self._begin(self._submit(room_id, command, self._last_reports.get(room_id)), "report")
+        self._last_reports[room_id] = task
+        task.add_done_callback(lambda done: self._forget_report(room_id, done))
 
-    async def _submit(self, room_id: str, command: cm.Command) -> None:
+    def _forget_report(self, room_id: str, done: "asyncio.Task[Any]") -> None:
+        if self._last_reports.get(room_id) is done:
+            del self._last_reports[room_id]
+
+    async def _submit(self, room_id: str, command: cm.Command, before: "asyncio.Task[Any] | None") -> None:
         """Bring the report to its division; after a restart of this worker that may be any."""
+        if before is not None:
+            # In an outage each is repeated on its own: a party who left and came back must not end as one who left.
+            await asyncio.wait({before})
         known = self._division_by_room.get(room_id)
         divisions = [known] if known else self._settings.hall.division_ids
         for division_id in divisions:
@@ -151,8 +164,13 @@ class MediaPart:
     async def _say_hello(self) -> None:
         while True:
             for division_id in self._settings.hall.division_ids:
-                with contextlib.suppress(HallUnavailable):
+                try:
                     await self._say_hello_to(self._hall, division_id)
+                except HallUnavailable:
+                    continue
+                except Exception:
+                    # Without this word the worker counts as lost, with every call that it carries.
+                    log.exception("media.hello_failed", division=division_id)
             await asyncio.sleep(HELLO_S)
 
     async def _say_hello_to(self, hall: Hall, division_id: str) -> None:
@@ -163,8 +181,9 @@ class MediaPart:
         )
         for call_id, attempt in disowned:
             log.warning("media.room_disowned", call=call_id, attempt=attempt)
-            await self._worker.close_room(call_id, attempt)
             self._rooms.pop((call_id, attempt), None)
+            # A slow disk holds up the sealing, and must not hold up the next word.
+            self._begin(self._worker.close_room(call_id, attempt))
 
 
 def command_of(report: rp.Report) -> cm.Command | None:
