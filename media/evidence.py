@@ -126,6 +126,14 @@ def unsealed_attempts(root: Path) -> Iterator[Path]:
                 yield record.parent
 
 
+def recently_sealed(root: Path, since_s: float) -> Iterator[Path]:
+    """Folders of the two newest days whose manifest was written at `since_s` (wall clock) or later."""
+    for day in _days(root)[:2]:
+        for manifest in day.glob(f"*/attempt-*/{MANIFEST_FILE}"):
+            if manifest.stat().st_mtime >= since_s:
+                yield manifest.parent
+
+
 def _days(root: Path) -> list[Path]:
     return sorted(root.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"), reverse=True)
 

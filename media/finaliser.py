@@ -78,14 +78,20 @@ def _seal_party(folder: Path, root: Path, party: str, gaps: list[str], is_playab
             gaps.append(f"{party}: the log holds nothing that can be played")
         except (OSError, ValueError, KeyError, av.FFmpegError) as error:
             gaps.append(f"{party}: not playable ({type(error).__name__}); the capture log is kept")
+            _read_through(reader)
     else:
         gaps.append(f"{party}: not playable (muxing failed before); the capture log is kept")
-        for _ in reader.records():
-            pass
+        _read_through(reader)
     gaps += [f"{party}: {problem}" for problem in [*reader.problems, *muxed.holes]]
     if not reader.is_complete:
         gaps.append(f"{party}: the log was not ended (worker lost or disk failed)")
     return [*files, _file(root, log, party, "capture", muxed, reader.head.hex())]
+
+
+def _read_through(reader: CaptureReader) -> None:
+    """What the manifest says of a log, above all its last hash, is known only at its end."""
+    for _ in reader.records():
+        pass
 
 
 def _file(root: Path, path: Path, party: str, kind: str, muxed: Muxed, chain_head: str = "") -> ManifestFile:

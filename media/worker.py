@@ -21,14 +21,22 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from ipaddress import IPv4Address
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 import structlog
 
 from media.capture import CaptureWriter
 from media.contract import check_contract
-from media.evidence import find_attempt, is_locked, is_party, is_room_id, read_sealed, unsealed_attempts
+from media.evidence import (
+    find_attempt,
+    is_locked,
+    is_party,
+    is_room_id,
+    read_sealed,
+    recently_sealed,
+    unsealed_attempts,
+)
 from media.link import PartyLink
 from media.port import Port
 from media.recording import open_recording
@@ -58,6 +66,8 @@ ANSWER_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 5.0
 ENDED_ROOMS_MAX = 10_000
 """Remembered, so that a late order does not open a room again."""
+RETOLD_S = 3_600
+"""Recordings sealed so long before a start are reported again; whoever waited for one has given up by then."""
 LAGS_KEPT = 1_500
 """One minute of beats."""
 
@@ -131,20 +141,24 @@ class MediaWorker:
 
     # Rooms.
 
-    async def open_room(self, order: RoomOrder) -> None:
-        """Open a room and report `RoomOpened` or `RoomFailed`. A repeat reports again; a higher attempt replaces a lower."""
+    async def open_room(self, order: RoomOrder) -> RoomFailure | None:
+        """Open a room, report `RoomOpened` or `RoomFailed`, and return why it failed.
+
+        A repeat reports again; a higher attempt replaces a lower.
+        """
         room = self._rooms.get(order.room_id)
         if room is not None and room.order.attempt == order.attempt:
             self._report(RoomOpened(order.room_id, order.attempt))
-            return
+            return None
         opening = self._opening.get(order.room_id)
         if opening is not None and opening.attempt == order.attempt:
-            return
+            return None
         failure = self._why_not(order)
         if failure is None:
             failure = await self._open(order)
         if failure is not None:
             self._report(RoomFailed(order.room_id, order.attempt, failure))
+        return failure
 
     def _why_not(self, order: RoomOrder) -> RoomFailure | None:
         if not self._is_running:
@@ -283,7 +297,13 @@ class MediaWorker:
             _log.warning("recording_not_sealed", folder=str(folder))
 
     async def _recover(self) -> None:
-        """Seal what an earlier worker left. Folders of workers that live are locked and are left alone."""
+        """Seal what an earlier worker left. Folders of workers that live are locked and are left alone.
+
+        What is sealed already is told again: its worker may have been killed before it could tell.
+        """
+        since_s = time() - RETOLD_S
+        for folder in await asyncio.to_thread(lambda: list(recently_sealed(self._root, since_s))):
+            self._report_if_sealed(await asyncio.to_thread(read_sealed, folder))
         for folder in await asyncio.to_thread(lambda: list(unsealed_attempts(self._root))):
             if not await asyncio.to_thread(is_locked, folder):
                 await self._seal(folder)
@@ -294,7 +314,9 @@ class MediaWorker:
         return None if folder is None else await asyncio.to_thread(read_sealed, folder)
 
     async def _report_again(self, room_id: str, attempt: int) -> None:
-        sealed = await self.recording(room_id, attempt)
+        self._report_if_sealed(await self.recording(room_id, attempt))
+
+    def _report_if_sealed(self, sealed: RecordingSealed | None) -> None:
         if sealed is not None:
             self._report(sealed)
 

@@ -1,12 +1,24 @@
 """Capture logs and muxing with synthetic packets: chain, torn tails, clocks, losses, segments."""
 
+import errno
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from media import finaliser
 from media.capture import BLOCK, BLOCK_BYTES, CaptureLog, CaptureReader, CaptureWriter, Record
-from media.evidence import attempt_folder, is_locked, lock_folder, whole_file
+from media.evidence import (
+    MANIFEST_FILE,
+    ROOM_FILE,
+    Manifest,
+    RoomRecord,
+    attempt_folder,
+    is_locked,
+    lock_folder,
+    whole_file,
+)
 from media.mux import NothingToPlay, mux
 from media.rtcp import SenderReport
 from media.timeline import NTP_EPOCH_S, Timeline
@@ -255,3 +267,26 @@ def test_folder_has_one_owner(tmp_path: Path) -> None:
     assert is_locked(tmp_path)
     os.close(lock)
     assert not is_locked(tmp_path)
+
+
+async def test_muxing_that_breaks_off_leaves_the_whole_log_in_the_manifest(
+    tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a disk that fills up while the playable file is made, then the manifest still has the log's own last hash."""
+    log = Log(tmp_path / "customer.capture")
+    log.put(film(clip, log.stream("video"), 1.0))
+    reader = await log.seal()
+    list(reader.records())
+    order = {"room_id": "call-1", "attempt": 1, "business_reference": "", "recording": "required", "labels": {}}
+    record = RoomRecord(**order, parties=["customer"], worker_id="1", worker_epoch=1, opened_at_ms=0)  # type: ignore[arg-type]
+    (tmp_path / ROOM_FILE).write_bytes(msgspec.json.encode(record))
+
+    def broken_off(reader: CaptureReader, path: Path) -> None:
+        next(reader.records())
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(finaliser, "mux", broken_off)
+    finaliser.seal(tmp_path, tmp_path, is_playable=True)
+    manifest = msgspec.json.decode((tmp_path / MANIFEST_FILE).read_bytes(), type=Manifest)
+    assert manifest.gaps == ["customer: not playable (OSError); the capture log is kept"]
+    assert [file.chain_head for file in manifest.files] == [reader.head.hex()]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import av
 import msgspec
+import pytest
 
 from media.evidence import MANIFEST_FILE, Manifest
 from media.reports import (
@@ -153,6 +154,22 @@ async def test_worker_that_stops_leaves_sealed_or_findable_recordings(
     await record_call(worker, reports, make_party, 0.5)
     await worker.stop()
     assert reports.of(RecordingSealed)
+
+
+async def test_what_was_sealed_and_perhaps_not_told_is_told_again(
+    make_worker: MakeWorker, make_party: MakeParty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a sealed recording, when the next worker starts, then it reports it too, and no longer once that is long ago."""
+    worker, reports = await make_worker()
+    await record_call(worker, reports, make_party, 0.5)
+    await worker.stop()
+    [told] = reports.of(RecordingSealed)
+    _, reports = await make_worker()
+    assert await sealed(reports) == told
+    monkeypatch.setattr("media.worker.RETOLD_S", -60)
+    _, reports = await make_worker()
+    await asyncio.sleep(0.3)
+    assert not reports.of(RecordingSealed)
 
 
 async def test_disk_full_fails_the_recording_and_not_the_call(make_worker: MakeWorker, make_party: MakeParty) -> None:
