@@ -94,7 +94,6 @@ class ProcessRecords:
         return file.processes if file.boot_id == _boot_id() else []
 
     def _write(self, records: list[ProcessRecord]) -> None:
-        self._records = records
         self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_suffix(".new")
         with temporary.open("wb") as file:
@@ -102,6 +101,8 @@ class ProcessRecords:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._path)
+        # Only now: what a full disk did not take is still to be recorded.
+        self._records = records
 
 
 def _boot_id() -> str:

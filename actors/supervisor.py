@@ -52,6 +52,10 @@ class Slot(Struct, frozen=True):
     """The part's settings; `@name` and `@epoch` as values stand for this incarnation's own, at any depth."""
     has_epoch: bool = True
 
+    def name(self, epoch: int) -> str:
+        """Of the actor that fills it as the incarnation of that number."""
+        return f"{self.id}-e{epoch}" if self.has_epoch else self.id
+
 
 class SupervisorSettings(Struct, frozen=True):
     slots: list[Slot]
@@ -107,8 +111,9 @@ class Supervisor:
                 continue
             try:
                 await running.handle.stop(STOP_S)
-            except (PeerGone, TimeoutError) as error:
-                log.warning("part.not_stopped", slot=slot.id, reason=type(error).__name__)
+            except Exception as error:
+                # Whatever one part makes of its end, the others are to end in good order too.
+                log.warning("part.not_stopped", slot=slot.id, reason=str(error) or type(error).__name__)
             running.handle.kill()
         await self._client.close()
 
@@ -130,9 +135,11 @@ class Supervisor:
 
     async def _keep(self, slot: Slot) -> None:
         pause_s = PAUSE_FIRST_S
-        running = await self._adopt(slot)
+        is_first = True
         while True:
             try:
+                running = await self._adopt(slot) if is_first else None
+                is_first = False
                 if running is None:
                     running = await self._start(slot)
                 self._running[slot.id] = running
@@ -145,25 +152,35 @@ class Supervisor:
             except Exception:
                 log.exception("part.failed", slot=slot.id)
             self._running.pop(slot.id, None)
-            running = None
             self._restarts[slot.id] = self._restarts.get(slot.id, 0) + 1
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
     async def _adopt(self, slot: Slot) -> Running | None:
-        """Take over the incarnation that an earlier supervisor left running, if it answers."""
+        """Take over the incarnation that an earlier supervisor left running. Raises StoreUnavailable.
+
+        One that runs and does not answer is ended for certain, or it would keep its name and its port from its successor.
+        """
+        entry = (await self._directory.read_parts()).get(slot.id)
+        if entry is None:
+            return None
         try:
-            entry = (await self._directory.read_parts()).get(slot.id)
-            if entry is None:
-                return None
             handle = await asyncio.to_thread(find, entry.name)
-            return Running(handle, await handle.facts(STATUS_S))
-        except (PeerGone, StoreUnavailable, TimeoutError):
+        except PeerGone:
+            return None
+        try:
+            return Running(handle, await handle.facts(SILENT_S))
+        except Exception as error:
+            log.warning("part.not_adopted", slot=slot.id, name=entry.name, reason=str(error) or type(error).__name__)
+            handle.kill()
             return None
 
     async def _start(self, slot: Slot) -> Running:
         epoch = await self._directory.next_incarnation(slot.id)
-        name = f"{slot.id}-e{epoch}" if slot.has_epoch else slot.id
+        name, before = slot.name(epoch), slot.name(epoch - 1)
+        # A supervisor that died between starting a part and noting it left one that nobody else would ever end.
+        with contextlib.suppress(PeerGone):
+            (await asyncio.to_thread(find, before)).kill()
         settings = msgspec.msgpack.encode(_filled(slot.settings, {"@name": name, "@epoch": epoch}))
         handle = await asyncio.to_thread(spawn, slot.kind, name, slot.class_path, settings)
         try:

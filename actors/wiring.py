@@ -26,6 +26,7 @@ NAMESPACE = "tellerhall"
 OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """Ray takes 30 % of all memory by default; nothing of ours travels through its object store. Its least is 75 MiB."""
 START_S = 60.0
+TMP_PREFIX = "th-"
 
 OPTIONS: dict[str, dict[str, Any]] = {
     # max_restarts=0 everywhere: a successor has another name with a higher epoch, and the supervisor makes it, so
@@ -40,6 +41,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 CONCURRENCY = 1_000
 """Polls and batches of all gateways wait inside one actor at the same time."""
+
+PRIVATE_UMASK = 0o077
+"""Recordings, histories and logs are for the user who runs the hall, and for nobody else on the machine."""
 
 log = structlog.get_logger()
 
@@ -64,7 +68,7 @@ def prepare(tmp_folder: Path | None = None) -> None:
 
 def make_tmp_folder() -> Path:
     """A short folder for Ray's sockets: the kernel takes 107 characters."""
-    return Path(tempfile.mkdtemp(prefix="th-"))
+    return Path(tempfile.mkdtemp(prefix=TMP_PREFIX))
 
 
 def start_local(tmp_folder: Path, media_workers: int) -> None:
@@ -106,6 +110,7 @@ class PartActor:
 
     def __init__(self, log_name: str, class_path: str, settings: bytes, expected_build: bytes) -> None:
         handshake(msgspec.msgpack.decode(expected_build))
+        os.umask(PRIVATE_UMASK)
         configure_logging(part_log(log_name))
         module, _, name = class_path.partition(":")
         self._class = getattr(importlib.import_module(module), name)
@@ -148,7 +153,11 @@ class PartActor:
 
 
 class Handle:
-    """A part that runs: its name and its actor."""
+    """A part that runs: its name and its actor.
+
+    Waits are bounded by `asyncio.timeout`: `wait_for` of Python 3.11 loses a cancellation that meets an answer, and who
+    asks in a loop would then never end.
+    """
 
     def __init__(self, name: str, actor: Any) -> None:
         self.name = name
@@ -159,20 +168,24 @@ class Handle:
 
     async def start(self, timeout_s: float = START_S) -> dict[str, Any]:
         """Raises PeerGone, TimeoutError, or what the part's own start raised."""
-        facts: dict[str, Any] = await asyncio.wait_for(answered(self._actor.start.remote()), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            facts: dict[str, Any] = await answered(self._actor.start.remote())
         return facts
 
     async def facts(self, timeout_s: float) -> dict[str, Any]:
-        facts: dict[str, Any] = await asyncio.wait_for(answered(self._actor.facts.remote()), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            facts: dict[str, Any] = await answered(self._actor.facts.remote())
         return facts
 
     async def status(self, timeout_s: float) -> dict[str, Any]:
-        status: dict[str, Any] = await asyncio.wait_for(answered(self._actor.status.remote()), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            status: dict[str, Any] = await answered(self._actor.status.remote())
         return status
 
     async def stop(self, timeout_s: float) -> None:
         """Stop the part in good order, within `timeout_s`. Raises PeerGone, TimeoutError."""
-        await asyncio.wait_for(answered(self._actor.stop.remote()), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await answered(self._actor.stop.remote())
 
     def kill(self) -> None:
         """End the actor's process at once."""

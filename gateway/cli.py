@@ -4,6 +4,7 @@ A package may add subcommands: an entry point in `tellerhall.commands` names a f
 """
 
 import argparse
+import contextlib
 import json
 import os
 import ssl
@@ -119,6 +120,7 @@ def _issuer(configuration: Configuration) -> DevelopmentIssuer:
 
 def _up(options: argparse.Namespace) -> int:
     configuration = _load(options)
+    os.umask(wiring.PRIVATE_UMASK)
     try:
         configure_logging(configuration.data_folder / "logs" / "up.log")
     except OSError as error:
@@ -134,7 +136,9 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    # A terminal that is gone is no reason to end a hall, and must not keep one from its orderly end.
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 def _greeting(up: Up, took_s: float, is_demo: bool) -> list[str]:
@@ -192,7 +196,7 @@ def _token(options: argparse.Namespace) -> int:
     division_id = options.division or configuration.divisions[0].division_id
     try:
         print(_issuer(configuration).issue(options.role, options.sub, int(options.hours * 3600), division_id))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"tellerhall: {error}", file=sys.stderr)
         return 2
     return 0

@@ -32,7 +32,6 @@ from actors.configuration import Configuration, plan_digest
 from actors.hall import HallUnavailable
 from actors.journal import NotDurable, RedisJournal
 from actors.logs import FOLDER_VARIABLE
-from actors.mailbox import PeerGone
 from actors.parts import HallSettings, open_hall
 from actors.processes import ProcessRecords
 from actors.store import EmbeddedStore, StoreFailed, StoreFolderTaken
@@ -85,7 +84,11 @@ class Up:
         self._check_gateway()
         self._check_ports()
         await self._start_store()
-        await _finished(asyncio.to_thread(self._start_ray))
+        try:
+            await _finished(asyncio.to_thread(self._start_ray))
+        except Exception as error:
+            log.exception("ray.not_started")
+            raise CannotStart(f"Ray did not start: {_first_line(error)}; see {self.data}/logs") from error
         self._record_children()
         await self._start_supervisor()
         self._record_children()
@@ -117,9 +120,10 @@ class Up:
             raise CannotStart(str(error)) from error
         if ended:
             self._say(f"ended {len(ended)} processes that an earlier run left")
-        ray_folder = self.data / "run" / "ray-folder"
         with contextlib.suppress(OSError):
-            shutil.rmtree(ray_folder.read_text().strip(), ignore_errors=True)
+            ray_folder = Path((self.data / "run" / "ray-folder").read_text().strip())
+            if ray_folder.name.startswith(wiring.TMP_PREFIX):
+                shutil.rmtree(ray_folder, ignore_errors=True)
 
     def _check_gateway(self) -> None:
         """What makes every gateway refuse to start is said now."""
@@ -169,8 +173,7 @@ class Up:
             await journal.close()
 
     def _on_store_started(self, pid: int) -> None:
-        if self._records is not None:
-            self._records.record(pid, "store")
+        self._record(pid, "store")
 
     def _start_ray(self) -> None:
         # Ray's processes inherit the environment of this moment.
@@ -189,22 +192,36 @@ class Up:
         known = {one.pid for one in self._records.records}
         for process in psutil.Process().children(recursive=True):
             if process.pid not in known:
-                self._records.record(process.pid, "child")
+                self._record(process.pid, "child")
+
+    def _record(self, pid: int, role: str) -> None:
+        """What a full disk does not take is tried again at the next look; no call ends for that."""
+        assert self._records is not None
+        try:
+            self._records.record(pid, role)
+        except (OSError, RuntimeError) as error:
+            log.error("process.not_recorded", pid=pid, role=role, reason=str(error))
 
     async def _start_supervisor(self) -> None:
         port = self._port.getsockname()[1] if self._port is not None else self.configuration.gateway.port
         settings = SupervisorSettings(slots_of(self.configuration, self._store_url, port), self._store_url)
         encoded = msgspec.msgpack.encode(settings)
-        handle = await asyncio.to_thread(wiring.spawn, SUPERVISOR, SUPERVISOR, "actors.supervisor:Supervisor", encoded)
+        try:
+            handle = await asyncio.to_thread(
+                wiring.spawn, SUPERVISOR, SUPERVISOR, "actors.supervisor:Supervisor", encoded
+            )
+        except ValueError as error:
+            # In a private Ray that is a predecessor whose end Ray has not noticed yet.
+            raise CannotStart("this Ray cluster has a supervisor already: another hall runs there") from error
+        # Known at once: what it has started by then is for `stop` to end in good order.
+        self._supervisor = handle
         try:
             self.facts = await handle.start(SUPERVISOR_START_S)
-        except TimeoutError as error:
-            raise CannotStart(
-                f"the parts did not start within {SUPERVISOR_START_S:.0f} s: see {self.data}/logs"
-            ) from error
-        except PeerGone as error:
-            raise CannotStart(f"the supervisor did not start: {error}; see {self.data}/logs") from error
-        self._supervisor = handle
+        except Exception as error:
+            what = (
+                f"within {SUPERVISOR_START_S:.0f} s" if isinstance(error, TimeoutError) else f"({_first_line(error)})"
+            )
+            raise CannotStart(f"the parts did not start {what}: see {self.data}/logs") from error
 
     async def _apply_plans(self) -> None:
         """Bring each division the configured plan; the journal stays the truth where it refuses (SAFETY.md 20)."""
@@ -233,6 +250,7 @@ class Up:
         gateway = self.configuration.gateway
         port = self.facts["parts"]["gateway-1"]["port"]
         host = "127.0.0.1" if gateway.host in ("0.0.0.0", "::") else gateway.host
+        host = f"[{host}]" if ":" in host else host
         return f"{'https' if gateway.tls_cert or gateway.tls_self_signed else 'http'}://{host}:{port}"
 
     # -- running
@@ -254,8 +272,11 @@ class Up:
         """Its name is free only once Ray has noticed; its successor adopts the parts that run."""
         try:
             await self._start_supervisor()
-        except (ValueError, CannotStart) as error:
+        except CannotStart as error:
             log.warning("supervisor.not_restarted", reason=str(error))
+            if self._supervisor is not None:
+                # One that came up by half would keep its name from the next.
+                await asyncio.to_thread(self._supervisor.kill)
 
     # -- stop
 
@@ -264,13 +285,15 @@ class Up:
         if self._lock is None:
             return  # The folder is another hall's, with all that is noted in it.
         if self._supervisor is not None:
-            with contextlib.suppress(PeerGone, TimeoutError):
-                await self._supervisor.stop(STOP_S)
+            await self._stop_supervisor(self._supervisor)
         await asyncio.to_thread(wiring.shutdown)
         if self._store is not None:
             await self._store.stop()
-        if self._records is not None:
-            await asyncio.to_thread(self._records.end_recorded)
+        try:
+            if self._records is not None:
+                await asyncio.to_thread(self._records.end_recorded)
+        except (OSError, RuntimeError) as error:
+            self._say(f"tellerhall: {error}")
         if self._ray_folder is not None:
             shutil.rmtree(self._ray_folder, ignore_errors=True)
         for name in ("hall.json", "ray-folder"):
@@ -278,6 +301,15 @@ class Up:
         if self._port is not None:
             self._port.close()
         self._lock.close()
+
+    async def _stop_supervisor(self, supervisor: wiring.Handle) -> None:
+        try:
+            await supervisor.stop(STOP_S)
+        except Exception as error:
+            log.warning("supervisor.not_stopped", reason=_first_line(error))
+        if self.configuration.ray.address:
+            # A private Ray ends with this process; on another's the name would stay taken for the next start.
+            await asyncio.to_thread(supervisor.kill)
 
 
 async def run(configuration: Configuration, say: Callable[[str], None], on_ready: Callable[[Up, float], None]) -> int:
@@ -300,6 +332,10 @@ async def run(configuration: Configuration, say: Callable[[str], None], on_ready
         return 1
     finally:
         await up.stop()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _heed_signals(stopping: asyncio.Event) -> None:

@@ -300,3 +300,11 @@ def test_status_without_a_hall(tmp_path: Path) -> None:
     done = tellerhall("status", "--data", str(tmp_path))
     assert done.returncode == 1
     assert "no hall runs" in done.stderr
+
+
+def test_what_a_hall_writes_is_for_its_own_user(hall: Hall) -> None:
+    """Given a running hall, then no other user of the machine may read its journal, histories, recordings, logs or keys."""
+    paths = [hall.data, *hall.data.rglob("*")]
+    assert {"store", "archive", "recordings", "logs", "keys", "run"} <= {path.name for path in paths}
+    readable = [str(path) for path in paths if path.lstat().st_mode & 0o077 and not path.is_socket()]
+    assert not readable
