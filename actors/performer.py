@@ -5,7 +5,7 @@ here ends by itself, at the latest with the mailbox's bound on one letter.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import structlog
@@ -17,6 +17,7 @@ from actors.network import Network
 from actors.workers import Workers
 from dispatch.commands import AssignRoom, Command, LoseWorker, ReportRoomClosed, ReportRoomFailed, ReportRoomOpened
 from dispatch.effects import CloseRoom, Effect, OpenRoom, RequestRoom
+from dispatch.model import Call
 
 CHOOSE_TRIES = 120
 CHOOSE_PAUSE_S = 0.25
@@ -42,6 +43,13 @@ class Performer:
 
     def hello(self, item: WorkerHello, now_ms: int) -> LoseWorker | None:
         return self.workers.hello(item, now_ms)
+
+    def expect(self, calls: Iterable[Call], now_ms: int) -> None:
+        """After a recovery: the workers of these calls' rooms live, until they have been silent for too long."""
+        for call in calls:
+            for room in call.rooms:
+                if room.worker_id:
+                    self.workers.expect(room.worker_id, room.worker_epoch, now_ms)
 
     def forgive(self, outage_ms: int, now_ms: int) -> None:
         self.workers.forgive(outage_ms, now_ms)

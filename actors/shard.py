@@ -107,6 +107,7 @@ class Shard:
             if division.stopped_reason:
                 continue
             self._performer.perform(division.division_id, division.engine.pending_effects())
+            self._performer.expect(division.engine.state.calls.values(), self._clock.now_ms())
             gateways = {one.gateway_id for one in division.engine.state.recipients.values() if one.gateway_id}
             self.audience.expect(sorted(gateways), self._clock.now_ms())
         self._tasks = [

@@ -9,6 +9,8 @@ from actors.items import WorkerHello
 from dispatch.commands import LoseWorker
 
 WORKER_LEASE_MS = 5_000
+EXPECTED_MS = 10_000
+"""How much longer than its lease a shard that just recovered waits for a worker's first word: it has to find the shard."""
 TOLD_MAX = 10_000
 """(division, worker) pairs remembered; what was forgotten is told once more, which is harmless."""
 
@@ -52,6 +54,12 @@ class Workers:
         if len(self._told) > TOLD_MAX:
             del self._told[next(iter(self._told))]
         return LoseWorker(worker_id=item.worker_id, worker_epoch=item.worker_epoch - 1)
+
+    def expect(self, worker_id: str, epoch: int, now_ms: int) -> None:
+        """After a recovery: a call has its room there. One that never says hello, and has no successor, is lost in the end."""
+        worker = self._workers.setdefault(worker_id, KnownWorker())
+        worker.epoch = max(worker.epoch, epoch)
+        worker.seen_at_ms = now_ms + EXPECTED_MS
 
     def choose(self) -> tuple[str, int] | None:
         """Return (worker id, epoch) for one more room, or None when all are full or none lives."""

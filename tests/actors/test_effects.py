@@ -197,6 +197,35 @@ async def test_a_silent_worker_is_lost_with_its_rooms(
     await until(lambda: other.opened() == [2])
 
 
+async def test_a_worker_that_ended_with_the_shard_is_lost_too(
+    local: LocalHall, hall: Hall, worker: Worker, journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a call whose shard and worker died together, when no worker of that name comes again; then the room is lost."""
+    await worker.say_hello(hall)
+    await accepted(hall)
+    await until_journaled(journal, RoomOpened)
+    monkeypatch.setattr(shard, "ALIVE_EVERY_S", 0.05)
+    monkeypatch.setattr(workers, "WORKER_LEASE_MS", 100)
+    monkeypatch.setattr(workers, "EXPECTED_MS", 100)
+    await local.kill_shard()
+    await local.start_shard()
+    await until_journaled(journal, RoomLost)
+
+
+async def test_a_worker_that_outlived_the_shard_keeps_its_rooms() -> None:
+    """Given a worker that is expected, when it says hello, then only its silence from then on counts."""
+    known = Workers()
+    known.expect("m-1", 3, 0)
+    assert known.choose() is None
+    assert known.lost(workers.EXPECTED_MS + workers.WORKER_LEASE_MS) == []
+    lost = known.hello(WorkerHello("main", "m-1", 3, [("call-1", 1)], 1, 10), 1_000)
+    assert lost is not None
+    assert lost.worker_epoch == 2
+    assert known.choose() == ("m-1", 3)
+    known.expect("m-2", 1, 0)
+    assert [one.worker_id for one in known.lost(workers.EXPECTED_MS + workers.WORKER_LEASE_MS + 1)] == ["m-1", "m-2"]
+
+
 async def test_a_worker_that_cannot_be_reached_costs_an_attempt(
     local: LocalHall, hall: Hall, journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
