@@ -50,7 +50,7 @@ class CreateCall(Struct, forbid_unknown_fields=True):
 
 
 class EndCall(Struct, forbid_unknown_fields=True):
-    """Body of `DELETE /v1/calls/{id}`; it may be missing."""
+    """Body of `DELETE /v1/calls/{id}`; it may be missing. A reason is for staff alone."""
 
     reason: Annotated[str, Meta(max_length=200)] = ""
 
@@ -96,6 +96,9 @@ class Rest:
     async def end_call(self, request: web.Request) -> web.Response:
         speaker = self._speaker(request, *EVERYBODY)
         body = await _body(request, EndCall) if request.body_exists else EndCall()
+        if body.reason and speaker.identity.role not in STAFF:
+            # The reason stands in the history for good; a party's own word there could claim a failure of the hall.
+            raise Refused("wrong_role", "reason: for supervisors and operators")
         call = speaker.hall.call(request.match_info["id"], speaker.identity.division_id)
         value = await speaker.value_of(
             call.hang_up(body.reason, principal=speaker.identity.principal, command_id=_command_id(request))

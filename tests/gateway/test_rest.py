@@ -161,6 +161,18 @@ async def test_end_a_call(visitor: Visitor, stub: StubHall, token: Token) -> Non
     assert stub.commands == [("call", "k-1", "hang_up", ("",), "supervisor:s-1", "key-1")]
 
 
+async def test_only_staff_give_a_reason(visitor: Visitor, stub: StubHall, token: Token) -> None:
+    """Given a reason for the end; then it is taken from staff and refused from a party, who could blame the hall."""
+    body = b'{"reason":"media_lost"}'
+    for role, subject in (("customer", "c-1"), ("agent", "a-1")):
+        status, problem, _ = await visitor.request("DELETE", "/v1/calls/k-1", token(role, subject), data=body)
+        assert (status, problem["reason"]) == (403, "wrong_role")
+    assert stub.commands == []
+    status, _, _ = await visitor.request("DELETE", "/v1/calls/k-1", token("operator", "o-1"), data=body)
+    assert status == 200
+    assert stub.commands[0][3] == ("media_lost",)
+
+
 async def test_history(visitor: Visitor, stub: StubHall, token: Token) -> None:
     """Given events; then they come in order, each with its name."""
     stub.histories["k-1"] = [
