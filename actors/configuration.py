@@ -211,6 +211,8 @@ def _contradictions(configuration: Configuration) -> Iterator[Problem]:
         yield Problem("gateway.tls_cert", repr(gateway.tls_cert), "tls_cert and tls_key are set both or neither")
     if gateway.tls_cert and gateway.tls_self_signed:
         yield Problem("gateway.tls_self_signed", "True", "allowed is false where tls_cert is set")
+    if ":" in configuration.media.host:
+        yield Problem("media.host", repr(configuration.media.host), "allowed is an IPv4 address or a name")
     for index, address in enumerate(configuration.media.advertised_addresses):
         if not _is_ipv4(address):
             yield Problem(f"media.advertised_addresses[{index}]", repr(address), "allowed is an IPv4 address")

@@ -116,8 +116,12 @@ class FollowerPart:
 
     async def _follow(self, division_id: str, follower: Follower) -> None:
         """A follower that cannot go on leaves its division alone: histories say so, nothing is trimmed."""
-        with contextlib.suppress(FollowerStopped):
+        try:
             await follower.run()
+        except FollowerStopped:
+            pass  # It has said at what.
+        except Exception:
+            log.exception("follower.failed", division=division_id)
         log.error("follower.stopped", division=division_id, follower=repr(follower))
 
     async def stop(self) -> None:

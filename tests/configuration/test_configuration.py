@@ -123,6 +123,10 @@ def test_all_mistakes_are_named_at_once(write: Write) -> None:
             "hall.toml: gateway.tls_self_signed: True is there: allowed is false where tls_cert is set",
         ),
         (
+            '[media]\nhost = "::"\nadvertised_addresses = ["10.0.0.1"]\n' + DIVISION,
+            "hall.toml: media.host: '::' is there: allowed is an IPv4 address or a name",
+        ),
+        (
             '[media]\nadvertised_addresses = ["127.0.0.2", "host"]\n' + DIVISION,
             "hall.toml: media.advertised_addresses[1]: 'host' is there: allowed is an IPv4 address",
         ),
