@@ -1,8 +1,9 @@
 """The supervisor: keeps what runs equal to what should run.
 
-Each slot (`shard-0`, `follower`, `media-1`, `gateway-1`) holds one incarnation of a part. Its process is looked at four times
-a second, its word asked every two; one that is gone or silent is ended for certain and followed by the next incarnation,
-under a name with a higher epoch (SAFETY.md 13). A slot that fails again and again is tried ever more slowly, never given up.
+Each slot (`shard-0`, `follower`, `media-1`, `gateway-1`) holds one incarnation of a part. Its process is looked at
+four times a second (where it is on this machine), its word asked every two seconds; one that is gone or silent is
+ended for certain and followed by the next incarnation, under a name with a higher epoch (SAFETY.md 13). A slot that
+fails again and again is tried ever more slowly, never given up.
 
 Rules: a slot's settings are made when an incarnation starts, so its epoch and name stand in them. A successor of
 the supervisor itself finds the running parts noted in the store and adopts them.
@@ -23,7 +24,7 @@ from actors.directory import Directory, PartEntry
 from actors.mailbox import PeerGone
 from actors.network import Network
 from actors.store_client import StoreClient, StoreUnavailable
-from actors.wiring import Handle, find, spawn
+from actors.wiring import Handle, find, ray_node, spawn
 
 LOOK_S = 0.25
 STATUS_S = 2.0
@@ -76,6 +77,10 @@ class Running:
     def pid(self) -> int:
         return int(self.facts["pid"])
 
+    def is_gone(self) -> bool:
+        """Say whether its process is gone for certain; of one on another machine only its silence tells."""
+        return self.facts["ray_node"] == ray_node() and not is_alive(self.pid)
+
 
 class Supervisor:
     """A part itself: started by `tellerhall up`."""
@@ -88,6 +93,8 @@ class Supervisor:
         self._running: dict[str, Running] = {}
         self._restarts: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._owner_heard_s = time.monotonic()
+        """Nobody but `tellerhall up` asks for the status."""
         self._first = {slot.id: asyncio.Event() for slot in self._settings.slots}
 
     async def start(self) -> None:
@@ -97,8 +104,9 @@ class Supervisor:
         await asyncio.gather(*(event.wait() for event in self._first.values()))
 
     def facts(self) -> dict[str, Any]:
-        """Facts of every part by slot: process ids, ports."""
-        return {"parts": {slot_id: running.facts for slot_id, running in self._running.items()}}
+        """Facts of every part by slot (process ids, ports), and since when no `tellerhall up` asked after this supervisor."""
+        parts = {slot_id: running.facts for slot_id, running in self._running.items()}
+        return {"parts": parts, "owner_silent_s": time.monotonic() - self._owner_heard_s}
 
     async def stop(self) -> None:
         """Stop all parts in good order: gateways first, the follower last, so that nothing said is missed."""
@@ -118,7 +126,7 @@ class Supervisor:
         await self._client.close()
 
     async def status(self) -> dict[str, Any]:
-        now_s = time.monotonic()
+        now_s = self._owner_heard_s = time.monotonic()
         return {
             slot.id: {
                 "name": running.handle.name,
@@ -199,7 +207,7 @@ class Supervisor:
     async def _watch(self, running: Running) -> None:
         """Return when the incarnation is gone or silent; it is ended for certain then."""
         try:
-            while is_alive(running.pid):
+            while not running.is_gone():
                 await asyncio.sleep(LOOK_S)
                 now_s = time.monotonic()
                 if now_s - running.heard_s > STATUS_S:

@@ -126,8 +126,8 @@ class PartActor:
         return self.facts()
 
     def facts(self) -> dict[str, Any]:
-        """Process id, and what the part tells of itself (ports)."""
-        return {"pid": os.getpid(), **getattr(self._part, "facts", dict)()}
+        """Process id and Ray node, and what the part tells of itself (ports)."""
+        return {"pid": os.getpid(), "ray_node": ray_node(), **getattr(self._part, "facts", dict)()}
 
     async def _end_with_part(self) -> None:
         await self._part.ended.wait()
@@ -200,6 +200,13 @@ class Handle:
     async def poll(self, gateway_id: str, cursor: int, wait_s: float) -> bytes:
         answer: bytes = await answered(self._actor.poll.remote(gateway_id, cursor, wait_s))
         return answer
+
+
+def ray_node() -> str:
+    """Name the machine of the cluster on which this process runs: process ids mean something there alone."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def spawn(kind: str, name: str, class_path: str, settings: bytes) -> Handle:

@@ -15,11 +15,10 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,6 +31,7 @@ from actors.configuration import Configuration, plan_digest
 from actors.hall import HallUnavailable
 from actors.journal import NotDurable, RedisJournal
 from actors.logs import FOLDER_VARIABLE
+from actors.mailbox import PeerGone
 from actors.parts import HallSettings, open_hall
 from actors.processes import ProcessRecords
 from actors.store import EmbeddedStore, StoreFailed, StoreFolderTaken
@@ -42,16 +42,20 @@ from gateway.identity import open_verifier
 from gateway.part import decode_gateway
 from gateway.ports import PortTaken, check_media_port, claim_port
 from gateway.slots import gateway_values, slots_of
+from gateway.stopping import finished, heed_signals, unless
 from gateway.tls import server_context
 
 SUPERVISOR = "supervisor"
 SUPERVISOR_START_S = 120.0
 STOP_S = 40.0
 LOOK_S = 0.5
+SPAWN_TRIES = 40
+"""20 s; Ray takes 2 s to see that a process was killed, and its name is free then."""
+SILENT_S = 10.0
+OWNER_S = 5.0
+"""Ten looks of an `up` that lives."""
 RECORD_S = 2.0
 """How often new processes are recorded; one that started since is a child of one that is recorded."""
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
 log = structlog.get_logger("up")
 
 
@@ -85,7 +89,7 @@ class Up:
         self._check_ports()
         await self._start_store()
         try:
-            await _finished(asyncio.to_thread(self._start_ray))
+            await finished(asyncio.to_thread(self._start_ray))
         except Exception as error:
             log.exception("ray.not_started")
             raise CannotStart(f"Ray did not start: {_first_line(error)}; see {self.data}/logs") from error
@@ -206,13 +210,7 @@ class Up:
         port = self._port.getsockname()[1] if self._port is not None else self.configuration.gateway.port
         settings = SupervisorSettings(slots_of(self.configuration, self._store_url, port), self._store_url)
         encoded = msgspec.msgpack.encode(settings)
-        try:
-            handle = await asyncio.to_thread(
-                wiring.spawn, SUPERVISOR, SUPERVISOR, "actors.supervisor:Supervisor", encoded
-            )
-        except ValueError as error:
-            # In a private Ray that is a predecessor whose end Ray has not noticed yet.
-            raise CannotStart("this Ray cluster has a supervisor already: another hall runs there") from error
+        handle = await self._spawn_supervisor(encoded)
         # Known at once: what it has started by then is for `stop` to end in good order.
         self._supervisor = handle
         try:
@@ -222,6 +220,30 @@ class Up:
                 f"within {SUPERVISOR_START_S:.0f} s" if isinstance(error, TimeoutError) else f"({_first_line(error)})"
             )
             raise CannotStart(f"the parts did not start {what}: see {self.data}/logs") from error
+
+    async def _spawn_supervisor(self, settings: bytes) -> wiring.Handle:
+        """One that was killed, or that outlived its `up` on a cluster, is followed by ours, which adopts its parts."""
+        for _ in range(SPAWN_TRIES):
+            try:
+                return await asyncio.to_thread(
+                    wiring.spawn, SUPERVISOR, SUPERVISOR, "actors.supervisor:Supervisor", settings
+                )
+            except ValueError:
+                await self._end_orphan()
+                await asyncio.sleep(LOOK_S)
+        raise CannotStart("this Ray cluster has a supervisor already: another hall runs there")
+
+    async def _end_orphan(self) -> None:
+        """End the supervisor that has the name, unless somebody asked after it lately: that one has an `up`."""
+        try:
+            handle = await asyncio.to_thread(wiring.find, SUPERVISOR)
+            if (await handle.facts(SILENT_S))["owner_silent_s"] < OWNER_S:
+                return
+        except PeerGone:
+            return  # Ray has not noticed yet, or just now.
+        except TimeoutError:
+            log.warning("supervisor.silent", name=SUPERVISOR)
+        await asyncio.to_thread(handle.kill)
 
     async def _apply_plans(self) -> None:
         """Bring each division the configured plan; the journal stays the truth where it refuses (SAFETY.md 20)."""
@@ -261,15 +283,25 @@ class Up:
         while not stopping.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), LOOK_S)
-            if not stopping.is_set() and not is_alive(self.facts["pid"]):
+            if not stopping.is_set() and not await self._has_supervisor():
                 log.warning("supervisor.gone", pid=self.facts["pid"])
-                await _unless(stopping, self._restart_supervisor())
+                await unless(stopping, self._restart_supervisor())
             if time.monotonic() - recorded_s > RECORD_S:
                 recorded_s = time.monotonic()
                 self._record_children()
 
+    async def _has_supervisor(self) -> bool:
+        """Its process is looked at where it is ours; on a cluster it may be on another machine, and is asked."""
+        if not self.configuration.ray.address or self._supervisor is None:
+            return is_alive(self.facts["pid"])
+        try:
+            await self._supervisor.status(SILENT_S)
+        except (PeerGone, TimeoutError):
+            return False
+        return True
+
     async def _restart_supervisor(self) -> None:
-        """Its name is free only once Ray has noticed; its successor adopts the parts that run."""
+        """Its successor adopts the parts that run."""
         try:
             await self._start_supervisor()
         except CannotStart as error:
@@ -316,13 +348,13 @@ async def run(configuration: Configuration, say: Callable[[str], None], on_ready
     """Start, say so, wait for SIGINT or SIGTERM, stop. Returns the exit status."""
     began_s = time.monotonic()
     stopping = asyncio.Event()
-    _heed_signals(stopping)
+    heed_signals(stopping)
     up = Up(configuration, say)
     try:
-        await _unless(stopping, up.start())
+        await unless(stopping, up.start())
         if not stopping.is_set():
             # Ray may have taken them over while it started.
-            _heed_signals(stopping)
+            heed_signals(stopping)
             on_ready(up, time.monotonic() - began_s)
             await up.watch(stopping)
         say("stopping")
@@ -336,32 +368,3 @@ async def run(configuration: Configuration, say: Callable[[str], None], on_ready
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _heed_signals(stopping: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-    for number in STOP_SIGNALS:
-        # Under nohup the end of the terminal is not the end of the hall.
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-            loop.add_signal_handler(number, stopping.set)
-
-
-async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work, or give it up as soon as somebody wants to stop. Raises what the work raises."""
-    doing, waiting = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
-    await asyncio.wait({doing, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (doing, waiting):
-        task.cancel()
-    await asyncio.gather(doing, waiting, return_exceptions=True)
-    if not doing.cancelled():
-        doing.result()
-
-
-async def _finished(work: Coroutine[Any, Any, None]) -> None:
-    """Let the work end, also when cancelled meanwhile: what it started must be known to `stop`."""
-    doing = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(doing)
-    except asyncio.CancelledError:
-        await asyncio.wait({doing})
-        raise
