@@ -122,6 +122,7 @@ class Performer:
         command: Command = ReportRoomOpened(call_id=effect.call_id, attempt=effect.attempt)
         if answer.reason:
             log.warning("room.not_opened", call=effect.call_id, attempt=effect.attempt, reason=answer.reason)
+            self.workers.shun(effect.worker_id, effect.worker_epoch)
             command = ReportRoomFailed(call_id=effect.call_id, attempt=effect.attempt, reason=answer.reason)
         self._submit(division_id, command)
 

@@ -1,7 +1,8 @@
 """The media workers as a shard knows them: from their own word once a second.
 
 Choice, as named cases in order: (1) the least loaded worker with room for one more, its load corrected by what was given
-to it since its last word, so that a burst spreads although reports are late (ROUTING.md 5.25); (2) none: the asker
+to it since its last word, so that a burst spreads although reports are late (ROUTING.md 5.25); (2) the same among those that
+failed to open a room lately: one with a full disk is empty and would attract every call; (3) none: the asker
 tries again, and the call's own deadline bounds that. Regions and carriers come with the media issue.
 """
 
@@ -9,6 +10,8 @@ from actors.items import WorkerHello
 from dispatch.commands import LoseWorker
 
 WORKER_LEASE_MS = 5_000
+SHUNNED_WORDS = 30
+"""So many of its words, half a minute, a worker that failed to open a room is asked after all others."""
 EXPECTED_MS = 10_000
 """How much longer than its lease a shard that just recovered waits for a worker's first word: it has to find the shard."""
 TOLD_MAX = 10_000
@@ -16,10 +19,12 @@ TOLD_MAX = 10_000
 
 
 class KnownWorker:
-    __slots__ = ("epoch", "given_count", "rooms_count", "rooms_max", "seen_at_ms")
+    __slots__ = ("epoch", "given_count", "rooms_count", "rooms_max", "seen_at_ms", "shunned_count")
 
     def __init__(self) -> None:
         self.epoch = -1
+        self.shunned_count = 0
+        """Words until it is trusted again."""
         self.rooms_count = self.rooms_max = self.given_count = self.seen_at_ms = 0
 
     @property
@@ -45,6 +50,7 @@ class Workers:
         worker = self._workers.setdefault(item.worker_id, KnownWorker())
         if item.worker_epoch < worker.epoch:
             return None
+        worker.shunned_count = max(0, worker.shunned_count - 1) if item.worker_epoch == worker.epoch else 0
         worker.epoch, worker.seen_at_ms = item.worker_epoch, now_ms
         worker.rooms_count, worker.rooms_max, worker.given_count = item.rooms_count, item.rooms_max, 0
         if told == item.worker_epoch:
@@ -63,11 +69,18 @@ class Workers:
 
     def choose(self) -> tuple[str, int] | None:
         """Return (worker id, epoch) for one more room, or None when all are full or none lives."""
-        best = max(self._workers.items(), key=lambda one: one[1].free_count, default=None)
-        if best is None or best[1].free_count <= 0:
+        able = [one for one in self._workers.items() if one[1].free_count > 0]
+        best = max(able, key=lambda one: (not one[1].shunned_count, one[1].free_count), default=None)
+        if best is None:
             return None
         best[1].given_count += 1
         return best[0], best[1].epoch
+
+    def shun(self, worker_id: str, epoch: int) -> None:
+        """It failed to open a room."""
+        worker = self._workers.get(worker_id)
+        if worker is not None and worker.epoch == epoch:
+            worker.shunned_count = SHUNNED_WORDS
 
     def forgive(self, outage_ms: int, now_ms: int) -> None:
         for worker in self._workers.values():

@@ -297,6 +297,34 @@ async def test_a_burst_is_spread_and_a_full_worker_is_left_out() -> None:
     assert chosen[-1] is None
 
 
+async def test_a_worker_that_cannot_open_rooms_attracts_no_more_calls(
+    local: LocalHall, hall: Hall, worker: Worker, journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given an empty worker that refuses and a loaded one that does not, then the second attempt goes to the loaded one."""
+    other = put_to_work(local, "m-2", 1)
+    worker.refusal = "disk_low"
+    await worker.say_hello(hall)
+    await hall.hello(WorkerHello("main", "m-2", 1, [], 8, 10))
+    await accepted(hall)
+    await until_journaled(journal, RoomOpened)
+    assert (worker.opened(), other.opened()) == ([1], [2])
+
+
+async def test_a_worker_that_failed_is_trusted_again_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given two workers of which the emptier failed; then it is asked last, until it has lived on for so many words."""
+    monkeypatch.setattr(workers, "SHUNNED_WORDS", 2)
+    known = Workers()
+    known.hello(WorkerHello("main", "m-2", 1, [], 8, 10), 0)
+    known.hello(WorkerHello("main", "m-1", 1, [], 0, 10), 0)
+    known.shun("m-1", 1)
+    assert [known.choose() for _ in range(3)] == [("m-2", 1), ("m-2", 1), ("m-1", 1)]
+    known.hello(WorkerHello("main", "m-2", 1, [], 8, 10), 0)
+    known.hello(WorkerHello("main", "m-1", 1, [], 0, 10), 0)
+    assert known.choose() == ("m-2", 1)
+    known.hello(WorkerHello("main", "m-1", 1, [], 0, 10), 0)
+    assert known.choose() == ("m-1", 1)
+
+
 async def test_what_is_known_of_workers_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Given more workers over months than are remembered; then the oldest go, and are told anew should they return."""
     monkeypatch.setattr(workers, "TOLD_MAX", 3)
