@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}$")]
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}\Z")]
 """Ids of agents, queues, skills and divisions: 1 to 64 characters that need no quoting in a URL, key or log."""
 
 Level = Annotated[int, Meta(ge=1, le=10)]
