@@ -251,7 +251,7 @@ async def test_killed_worker_is_sealed_by_the_next(
     async def next_of(key: str, value: str = "") -> str:
         while True:
             line = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))  # type: ignore[union-attr]
-            if value in line.get(key, "\0"):
+            if key in line and value in line[key]:
                 return str(line[key])
 
     await next_of("report", "RoomOpened")
