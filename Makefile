@@ -28,7 +28,7 @@ check: $(VENV)/.installed-dev ## format, lint, types, import contracts
 loadtest: $(VENV)/.installed-dev ## a minute of 300 virtual customers and 60 virtual agents; results in out/loadtest
 	$(BIN)/python -m loadtest $(ARGS)
 
-bench-engine bench-shard bench-media: bench-%: $(VENV)/.installed-dev ## figures; QUICK=1 for the short form
+bench-engine bench-shard bench-media: bench-%: $(VENV)/.installed-dev ## figures; QUICK=1: a shorter time at the same scale
 	$(BIN)/python -m bench.$*
 
 lock: $(VENV)/.installed-dev ## pin all dependencies anew

@@ -16,19 +16,19 @@ from dispatch.state import State
 from dispatch.viewing import agent_view, call_view, position_views, queue_view
 
 
-def read(state: State, item: Read) -> Any:
+def read(state: State, item: Read, now_ms: int) -> Any:
     """Return the item's answer as `items.ANSWER_TYPES` says."""
     if isinstance(item, ReadCall):
         return call_view(state, item.call_id)
     if isinstance(item, ReadAgent):
         return agent_view(state, item.agent_id)
     if isinstance(item, ReadQueue):
-        return queue_view(state, item.queue_id)
+        return queue_view(state, item.queue_id, now_ms)
     if isinstance(item, ReadPositions):
         return position_views(state, item.call_ids)
     if isinstance(item, ReadAgents):
         return [agent_view(state, agent_id) for agent_id in state.agents]
-    return [queue_view(state, queue_id) for queue_id, queue in state.queues.items() if not queue.is_retired]
+    return [queue_view(state, queue_id, now_ms) for queue_id, queue in state.queues.items() if not queue.is_retired]
 
 
 def disowned_rooms(state: State, item: WorkerHello) -> Reply:

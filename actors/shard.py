@@ -281,7 +281,7 @@ class Shard:
             return reply
         if isinstance(item, ReadStatus):
             return self._status(item.division_id)
-        return read(state, item)
+        return read(state, item, self._clock.now_ms())
 
     def _store_problem(self) -> str:
         """Why the store could not take an entry now; empty when it could."""

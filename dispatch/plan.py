@@ -100,6 +100,11 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
             if target not in known:
                 yield f"retired.{retired}", f"{target!r} is not a queue of this division"
         for index, queue in enumerate(self.queues):
+            if queue.media == "external" and queue.recording != "off":
+                yield (
+                    f"queues[{index}].recording",
+                    f"{queue.recording!r} cannot be kept where media is 'external': the other system records; say 'off'",
+                )
             if queue.wrap_up_ms > queue.wrap_up_ms_max:
                 yield (
                     f"queues[{index}].wrap_up_ms",

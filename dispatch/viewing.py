@@ -90,7 +90,7 @@ def agent_view(state: State, agent_id: str) -> AgentView | None:
     )
 
 
-def queue_view(state: State, queue_id: str) -> QueueView | None:
+def queue_view(state: State, queue_id: str, now_ms: int) -> QueueView | None:
     """O(agents qualified for the queue)."""
     queue = state.queues.get(queue_id)
     if queue is None:
@@ -105,7 +105,7 @@ def queue_view(state: State, queue_id: str) -> QueueView | None:
         queue_id,
         queue.plan.name,
         queue.counts[lc.WAITING],
-        max(0, state.now_ms - state.calls[head[2]].queued_at_ms) if head else 0,
+        max(0, now_ms - state.calls[head[2]].queued_at_ms) if head else 0,
         agents,
         {one: queue.counts[one] for one in lc.LIVE_STATES},
         0 if agents[lc.READY] and not head else estimated_wait_ms(len(queue.line) + 1, gap_ms),

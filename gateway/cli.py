@@ -129,7 +129,7 @@ def _up(options: argparse.Namespace) -> int:
     wiring.prepare()
 
     def on_ready(up: Up, took_s: float) -> None:
-        for line in _greeting(up, took_s, is_demo=options.config is None):
+        for line in _greeting(up, took_s):
             _say(line)
 
     return uvloop.run(run(configuration, _say, on_ready))
@@ -141,7 +141,7 @@ def _say(line: str) -> None:
         print(line, flush=True)
 
 
-def _greeting(up: Up, took_s: float, is_demo: bool) -> list[str]:
+def _greeting(up: Up, took_s: float) -> list[str]:
     url = up.url
     lines = [f"Tellerhall is ready after {took_s:.1f} s", f"  start page      {url}/", f"  API             {url}/v1"]
     if up.configuration.gateway.jwks_file:
@@ -152,8 +152,8 @@ def _greeting(up: Up, took_s: float, is_demo: bool) -> list[str]:
     def token(role: str, sub: str) -> str:
         return issuer.issue(role, sub, DEMO_TOKEN_S, plan.division_id)
 
-    if is_demo:
-        lines.append(f"  customer page   {url}/customer#token={token('customer', 'c-1')}")
+    lines.append(f"  customer page   {url}/customer#token={token('customer', 'c-1')}")
+    if plan.agents:
         lines.append(f"  agent desktop   {url}/agent#token={token('agent', plan.agents[0].id)}")
     lines.append(f"  operator token  {token('operator', 'o-1')}")
     return [*lines, "More tokens: tellerhall token <role> <id>. Ctrl-C stops it."]
@@ -194,6 +194,9 @@ def _status_text(url: str, status: dict[str, Any]) -> str:
 def _token(options: argparse.Namespace) -> int:
     configuration = _load(options)
     division_id = options.division or configuration.divisions[0].division_id
+    agents = {agent.id for plan in configuration.divisions if plan.division_id == division_id for agent in plan.agents}
+    if options.role == "agent" and options.sub not in agents:
+        print(f"tellerhall: division {division_id} has no agent {options.sub!r} in this configuration", file=sys.stderr)
     try:
         print(_issuer(configuration).issue(options.role, options.sub, int(options.hours * 3600), division_id))
     except (ValueError, OSError) as error:

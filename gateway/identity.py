@@ -134,7 +134,7 @@ def open_verifier(settings: Settings) -> Verifier:
     if not is_loopback(settings.host) and not settings.are_development_keys_allowed:
         raise ValueError(
             f"the development issuer is refused on {settings.host}, which others can reach: "
-            "configure jwks_path, or allow development keys by name"
+            "set gateway.jwks_file, or gateway.are_development_keys_allowed = true"
         )
     return DevelopmentIssuer.open(settings.keys_folder, settings.issuer, settings.audience).verifier()
 

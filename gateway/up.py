@@ -271,7 +271,9 @@ class Up:
     def url(self) -> str:
         gateway = self.configuration.gateway
         port = self.facts["parts"]["gateway-1"]["port"]
-        host = "127.0.0.1" if gateway.host in ("0.0.0.0", "::") else gateway.host
+        # On all addresses: the one that clients are told for media is the one they reach.
+        everywhere = self.configuration.media.advertised_addresses[0]
+        host = everywhere if gateway.host in ("0.0.0.0", "::") else gateway.host
         host = f"[{host}]" if ":" in host else host
         return f"{'https' if gateway.tls_cert or gateway.tls_self_signed else 'http'}://{host}:{port}"
 
@@ -350,6 +352,7 @@ async def run(configuration: Configuration, say: Callable[[str], None], on_ready
     stopping = asyncio.Event()
     heed_signals(stopping)
     up = Up(configuration, say)
+    say(f"starting with the data in {up.data}")
     try:
         await unless(stopping, up.start())
         if not stopping.is_set():

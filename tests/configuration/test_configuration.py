@@ -91,7 +91,7 @@ def test_all_mistakes_are_named_at_once(write: Write) -> None:
         recording = "maybe"
         """
     )
-    pattern = "^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}$"
+    pattern = "^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}\\Z"
     lines = mistakes(path)
     assert lines[0].startswith("hall.toml: colour: 'red' is there: unknown key; known are hall, gateway,")
     assert lines[1] == "hall.toml: gateway.port: 70000 is there: allowed is a whole number from 0 to 65535"

@@ -75,7 +75,7 @@ def _check_counts(state: State) -> None:
             if call.queue_id == queue_id:
                 recount[call.state] += 1
         assert queue.counts == recount, f"10: {queue_id} {queue.counts} != {recount}"
-        view = queue_view(state, queue_id)
+        view = queue_view(state, queue_id, state.now_ms)
         assert view is not None
         assert view.waiting_count == recount[lc.WAITING]
         assert sum(view.agents.values()) == sum(meets(one.skills, queue.plan.need) for one in state.agents.values())

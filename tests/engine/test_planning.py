@@ -212,3 +212,9 @@ def test_values_out_of_range_never_reach_an_engine(text: bytes) -> None:
     """Given a queue with a value one past its range, when decoded, then it is refused."""
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(text, type=QueuePlan)
+
+
+def test_no_recording_is_promised_where_another_system_carries_the_media() -> None:
+    """Given a queue with external media that demands a recording, then the plan says that nobody here would keep it."""
+    problems = dict(plan(queue(recording="required")).problems())
+    assert "external" in problems["queues[0].recording"]

@@ -6,7 +6,7 @@ from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch.viewing import position_views, queue_view
 from dispatch.waiting import BUCKET, WaitingLine
-from tests.engine.scene import Scene, agent, queue
+from tests.engine.scene import Scene, agent, queue, room_queue
 
 
 def test_the_due_key_is_fixed_when_queued() -> None:
@@ -146,7 +146,7 @@ def test_hall_full_counts_live_calls() -> None:
 )
 def test_refusals_of_a_request(command: cm.RequestCall, reason: str) -> None:
     """Given a hall, when a request cannot be admitted, then it is refused by name and nothing happened."""
-    scene = Scene(queue(), queue("recorded", recording="required"))
+    scene = Scene(queue(), room_queue("recorded"))
     scene.request("there")
     assert scene.do(command).reason == reason
     assert scene.last == []
@@ -166,7 +166,7 @@ def test_a_second_call_of_a_customer_names_the_first() -> None:
 
 def test_without_consent_nothing_is_recorded() -> None:
     """Given an optional recording, when the customer does not agree, then the call is admitted unrecorded."""
-    scene = Scene(queue(recording="optional"))
+    scene = Scene(room_queue(recording="optional"))
     scene.request("c1", is_consented=False)
     scene.request("c2", is_consented=True)
     assert [scene.call(one).recording for one in ("c1", "c2")] == ["off", "optional"]
@@ -201,7 +201,7 @@ def test_longest_wait_of_a_queue() -> None:
     scene = Scene(queue())
     scene.request("c1")
     scene.wait(7_000)
-    view = queue_view(scene.engine.state, "loans")
+    view = queue_view(scene.engine.state, "loans", scene.engine.now_ms)
     assert view is not None
     assert view.longest_wait_ms == 7_000
 
@@ -232,3 +232,12 @@ def test_a_waiting_line_at_the_bounds_of_its_buckets(count: int) -> None:
     assert [line.position(key) for key in left[:: BUCKET // 3]] == list(range(1, len(left) + 1))[:: BUCKET // 3]
     with pytest.raises(KeyError):
         line.position((-1, 0, ""))
+
+
+def test_the_longest_wait_grows_while_nothing_happens() -> None:
+    """Given a waiting call and a hall in which nothing is stepped, then the longest wait follows the caller's clock."""
+    scene = Scene(queue())
+    scene.request("waits")
+    view = queue_view(scene.engine.state, "loans", scene.engine.now_ms + 300_000)
+    assert view is not None
+    assert view.longest_wait_ms == 300_000

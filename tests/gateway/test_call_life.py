@@ -21,7 +21,7 @@ PLAN = Plan(
     division_id="main",
     queues=[
         QueuePlan(id="loans", media="external", recording="off", wrap_up="until_done", reservation_timeout_ms=1_000),
-        QueuePlan(id="cards", media="external", recording="required", need={"cards": 1}),
+        QueuePlan(id="cards", recording="required", need={"cards": 1}),
     ],
     agents=[AgentPlan(id="a-1", name="Li Na"), AgentPlan(id="a-2", name="Ben")],
     reconnect_grace_ms=5_000,
