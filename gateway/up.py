@@ -88,6 +88,7 @@ class Up:
         self._check_gateway()
         self._check_ports()
         await self._start_store()
+        self._say(f"starting with the data in {self.data}")
         try:
             await finished(asyncio.to_thread(self._start_ray))
         except Exception as error:
@@ -352,7 +353,6 @@ async def run(configuration: Configuration, say: Callable[[str], None], on_ready
     stopping = asyncio.Event()
     heed_signals(stopping)
     up = Up(configuration, say)
-    say(f"starting with the data in {up.data}")
     try:
         await unless(stopping, up.start())
         if not stopping.is_set():
