@@ -115,10 +115,19 @@ async def test_a_running_follower_archives_and_trims_by_itself(division: Divisio
         for number in range(25):
             await division.request(number)
         await until(lambda: follower.measures()["snapshot_batch"] >= division.batch - 10)
-    with pytest.raises(JournalGap):
-        await division.journal.read("main", 0, 10)
+        async with asyncio.timeout(10):
+            while await is_whole(division):  # noqa: ASYNC110 - the trim comes after the snapshot, and tells nobody
+                await asyncio.sleep(0.01)
     assert (await recovered(division.journal)).digest() == division.engine.digest()
     assert await archive.cursor() >= division.batch - 10
+
+
+async def is_whole(division: Division) -> bool:
+    """Say whether the journal still has its first batch."""
+    try:
+        return bool(await division.journal.read("main", 0, 1))
+    except JournalGap:
+        return False
 
 
 async def test_the_journal_keeps_what_the_archive_cannot_take(
