@@ -4,12 +4,6 @@ So a jump of the wall clock moves no timer (DESIGN.md); `not_behind` keeps it fr
 """
 
 import time
-from typing import Protocol
-
-
-class Clock(Protocol):
-    def now_ms(self) -> int:
-        """Milliseconds since the Unix epoch; never runs backwards."""
 
 
 class SteadyClock:
@@ -19,6 +13,7 @@ class SteadyClock:
         self._offset_ns = time.time_ns() - time.monotonic_ns()
 
     def now_ms(self) -> int:
+        """Milliseconds since the Unix epoch; never runs backwards."""
         return (time.monotonic_ns() + self._offset_ns) // 1_000_000
 
     def not_behind(self, at_ms: int) -> int:

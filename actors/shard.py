@@ -283,10 +283,6 @@ class Shard:
             return self._status(item.division_id)
         return read(state, item, self._clock.now_ms())
 
-    def _store_problem(self) -> str:
-        """Why the store could not take an entry now; empty when it could."""
-        return "store_unavailable" if self._is_store_silent else ""
-
     def _status(self, division_id: str) -> dict[str, Any]:
         division = self.divisions[division_id]
         state = division.engine.state
