@@ -34,7 +34,7 @@ bench-engine bench-shard bench-media: bench-%: $(VENV)/.installed-dev ## figures
 lock: $(VENV)/.installed-dev ## pin all dependencies anew
 	$(BIN)/uv pip compile -q --no-header --generate-hashes --python-version 3.11 --upgrade pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --no-header --generate-hashes --python-version 3.11 -c requirements.lock \
-	  --extra dev --extra loadtest pyproject.toml -o requirements-dev.lock
+	  --extra dev --extra loadtest --extra bench pyproject.toml -o requirements-dev.lock
 
 clean: ## remove what was built; the data folder stays
 	rm -rf $(VENV) build out *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
