@@ -5,7 +5,8 @@ the engine gets, made beforehand, so all three live the very same day and must f
 strategy and two events a customer; no reservation, no answer, no journal.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from typing import Any
 
 import ciw
 import simpy
@@ -28,14 +29,14 @@ def serve_with_simpy(day: Day) -> float:
     agents = simpy.Resource(env, day.agents_count)
     waits: list[float] = []
 
-    def customer(service_s: float) -> Iterator[simpy.Event]:
+    def customer(service_s: float) -> Generator[simpy.Event, Any, None]:
         arrived_s = env.now
         with agents.request() as asked:
             yield asked
             waits.append(env.now - arrived_s)
             yield env.timeout(service_s)
 
-    def arrivals() -> Iterator[simpy.Event]:
+    def arrivals() -> Generator[simpy.Event, Any, None]:
         for gap_s, service_s in zip(day.gaps_s, day.services_s, strict=True):
             yield env.timeout(gap_s)
             env.process(customer(service_s))
@@ -65,4 +66,4 @@ def serve_with_ciw(day: Day) -> float:
     simulation = ciw.Simulation(network)
     simulation.simulate_until_max_customers(len(day.gaps_s), method="Finish")
     records = simulation.get_all_records()
-    return sum(record.waiting_time for record in records) / len(records)
+    return float(sum(record.waiting_time for record in records) / len(records))
