@@ -1,12 +1,19 @@
-"""Decisions at both ends of a call's life: admitting it, ending it, forgetting it."""
+"""The decision to admit a call: who may ask for what, which limits it meets, for whom it is kept."""
 
 from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch import lifecycle as lc
+from dispatch.choice import need_of
 from dispatch.effects import Reply
+from dispatch.lanes import Queue
+from dispatch.limits import Entrant, Outcome, admit
 from dispatch.matching import Decider
-from dispatch.model import Call, customer_recipient
-from dispatch.timers import FORGET
+from dispatch.model import customer_recipient
+from dispatch.plan import meets
+from dispatch.state import State, need_at
+from dispatch.wishes import NEVER_MS, Favourite, Wishes
+
+_NO_WISHES = Wishes()
 
 
 def request_call(engine: Decider, command: cm.RequestCall) -> Reply:
@@ -15,10 +22,65 @@ def request_call(engine: Decider, command: cm.RequestCall) -> Reply:
     queue = state.queues.get(command.queue_id)
     if queue is None or queue.is_retired:
         return Reply("unknown_queue", {"queue_id": command.queue_id})
+    refusal = _refuse(engine, command, queue)
+    if refusal is not None:
+        return refusal
+    if len(state.calls) - state.ended_count >= state.plan.live_calls_max:
+        engine.emit(ev.CallRefused(engine.now_ms, command.call_id, command.customer_id, command.queue_id, "hall_full"))
+        return Reply("hall_full", {"live_calls_max": state.plan.live_calls_max})
+    entrant = Entrant(command.customer_id, command.is_consented, command.wishes)
+    outcome = admit(engine, queue, entrant)
+    if outcome.refused:
+        engine.emit(
+            ev.CallRefused(
+                engine.now_ms, command.call_id, command.customer_id, queue.plan.id, outcome.refused, outcome.then
+            )
+        )
+        return Reply(outcome.refused, {"then": outcome.then, "text": outcome.text})
+    return _queue_call(engine, command, queue, outcome)
+
+
+def _queue_call(engine: Decider, command: cm.RequestCall, asked: Queue, outcome: Outcome) -> Reply:
+    queue, now_ms, wishes = outcome.queue, engine.now_ms, command.wishes
+    plan = queue.plan
+    credit_ms = min(wishes.credit_ms, plan.priority_credit_ms_max) if wishes is not None else 0
+    favourite = None
+    if wishes is not None or (plan.last_agent_window_ms and command.customer_id in engine.state.last_agents):
+        favourite = find_favourite(engine.state, queue, command.customer_id, wishes or _NO_WISHES, now_ms)
+    engine.emit(
+        ev.CallQueued(
+            now_ms,
+            command.call_id,
+            command.customer_id,
+            plan.id,
+            now_ms,
+            now_ms + plan.target_ms - credit_ms,
+            command.business_reference,
+            command.is_consented,
+            plan.recording if command.is_consented else "off",
+            plan.media,
+            wishes,
+            favourite,
+            asked.plan.id if queue is not asked else "",
+            outcome.cause,
+            outcome.is_callback or (wishes is not None and wishes.is_callback),
+        )
+    )
+    value: dict[str, object] = {"call_id": command.call_id}
+    if outcome.cause:
+        value |= {"queue_id": plan.id, "is_callback": outcome.is_callback, "cause": outcome.cause}
+    return Reply("", value)
+
+
+def _refuse(engine: Decider, command: cm.RequestCall, queue: Queue) -> Reply | None:
+    """What is wrong with the request itself, whatever the hall is like."""
+    state, wishes = engine.state, command.wishes
     if command.principal.startswith("customer:") and command.principal != customer_recipient(command.customer_id):
         return Reply("not_yours")
     if not command.call_id or not command.customer_id or len(command.business_reference) > cm.MAX_TEXT:
         return Reply("bad_value")
+    if wishes is not None and (refusal := _refuse_wishes(command.principal, wishes, queue)) is not None:
+        return refusal
     if command.call_id in state.calls:
         return Reply("call_exists")
     live = state.calls.get(state.call_by_customer.get(command.customer_id, ""))
@@ -26,90 +88,58 @@ def request_call(engine: Decider, command: cm.RequestCall) -> Reply:
         return Reply("already_in_call", {"call_id": live.id})
     if queue.plan.recording == "required" and not command.is_consented:
         return Reply("consent_required")
-    if queue.counts[lc.WAITING] >= queue.plan.waiting_max and queue.pool.first(None, engine.now_ms) is None:
-        return Reply("queue_full", {"waiting_max": queue.plan.waiting_max})
-    if len(state.calls) - state.ended_count >= state.plan.live_calls_max:
-        return Reply("hall_full", {"live_calls_max": state.plan.live_calls_max})
-    engine.emit(
-        ev.CallQueued(
-            engine.now_ms,
-            command.call_id,
-            command.customer_id,
-            command.queue_id,
-            engine.now_ms,
-            engine.now_ms + queue.plan.target_ms,
-            command.business_reference,
-            command.is_consented,
-            queue.plan.recording if command.is_consented else "off",
-            queue.plan.media,
-        )
-    )
-    return Reply("", {"call_id": command.call_id})
+    return _refuse_required(state, wishes, queue) if wishes is not None else None
 
 
-def hang_up(engine: Decider, command: cm.HangUp) -> Reply:
-    """End a call for one who may: its customer, its agent (not while it only rings), supervisors, operators, the shell."""
-    call = engine.state.calls.get(command.call_id)
-    if call is None:
-        return Reply("unknown_call")
-    role, _, own_id = command.principal.partition(":")
-    if role == "customer" and own_id != call.customer_id:
-        return Reply("not_yours")
-    if role == "agent" and (not own_id or own_id != call.agent_id or call.state == lc.RESERVED):
-        return Reply("not_yours")
-    if call.state == lc.ENDED:
-        return Reply("wrong_state", {"state": call.state, "reason": call.end_reason})
-    if len(command.reason) > cm.MAX_TEXT:
-        return Reply("bad_value")
-    end_call(engine, call, command.reason or f"{role}_hung_up")
-    return Reply()
+def _refuse_wishes(principal: str, wishes: Wishes, queue: Queue) -> Reply | None:
+    if principal.partition(":")[0] in ("customer", "agent") and (
+        wishes.credit_ms or wishes.is_absolute or wishes.required_agent_id
+    ):
+        return Reply("not_yours", {"allowed": "priority and a required agent come from the bank's own systems"})
+    if not 0 <= wishes.credit_ms <= queue.plan.priority_credit_ms_max:
+        return Reply("bad_value", {"allowed": f"credit_ms from 0 to {queue.plan.priority_credit_ms_max}"})
+    return None
 
 
-def end_call(engine: Decider, call: Call, reason: str) -> None:
-    """End a live call in whatever state it is; what rings is rescinded in the same step (ROUTING.md 5.24)."""
-    if call.state == lc.RESERVED:
-        engine.emit(
-            ev.ReservationClosed(engine.now_ms, call.id, call.reservation_id, call.agent_id, "rescinded", reason)
-        )
-    state = engine.state
-    plan = state.queues[call.queue_id].plan
-    was_connected = call.state == lc.CONNECTED
-    wrap_up = plan.wrap_up if was_connected else "none"
-    wrap_up_ms = plan.wrap_up_ms if wrap_up == "timed" else plan.wrap_up_ms_max
-    engine.emit(
-        ev.CallEnded(
-            engine.now_ms,
-            call.id,
-            call.customer_id,
-            call.queue_id,
-            reason,
-            call.agent_id if call.state in (lc.CONNECTING, lc.CONNECTED) else "",
-            (call.connected_at_ms or engine.now_ms) - call.queued_at_ms,
-            engine.now_ms - call.connected_at_ms if was_connected else 0,
-            wrap_up,
-            engine.now_ms + wrap_up_ms if wrap_up != "none" else 0,
-            engine.now_ms + state.plan.ended_retention_ms,
-        )
-    )
+def _refuse_required(state: State, wishes: Wishes, queue: Queue) -> Reply | None:
+    own = (need_of(wishes.need), need_of(wishes.joint_need))
+    if own != ((), ()) and own not in queue.needs and len(queue.needs) >= queue.plan.needs_max:
+        return Reply("too_many_needs", {"needs_max": queue.plan.needs_max})
+    if wishes.is_callback and queue.callbacks_count >= queue.plan.callbacks_max:
+        return Reply("callbacks_full", {"callbacks_max": queue.plan.callbacks_max})
+    agent_id = wishes.required_agent_id
+    if not agent_id:
+        return None
+    agent = state.agents.get(agent_id)
+    if agent is None or agent.is_retired:
+        return Reply("unknown_agent", {"agent_id": agent_id})
+    if not _qualifies(state, queue, agent_id, wishes):
+        return Reply("not_qualified", {"agent_id": agent_id})
+    return None
 
 
-def forget(engine: Decider, call: Call) -> None:
-    """The ended call's time in memory is over, unless a recording is still owed and may yet come."""
-    state = engine.state
-    if call.rooms or call.unsealed:
-        given_up_at_ms = call.ended_at_ms + max(state.plan.recording_timeout_ms, state.plan.ended_retention_ms)
-        if engine.now_ms < given_up_at_ms:
-            state.timers.arm(given_up_at_ms, FORGET, call.id)
-            return
-        for attempt in list(call.unsealed):
-            engine.emit(ev.RecordingMissing(engine.now_ms, call.id, attempt))
-    engine.emit(ev.CallForgotten(engine.now_ms, call.id, call.customer_id))
+def _qualifies(state: State, queue: Queue, agent_id: str, wishes: Wishes) -> bool:
+    """Does the agent meet the need of the queue's last step, with the call's own skills, and is not excluded?"""
+    plan = queue.plan
+    need = need_at(plan, len(plan.relaxation), need_of(wishes.need))
+    return meets(state.agents[agent_id].skills, need) and agent_id not in wishes.excluded_agent_ids
 
 
-def requeue(engine: Decider, call: Call, reason: str) -> None:
-    """Give a call that has an agent back to its old place once; the second time it ends."""
-    if call.requeued_count or call.is_customer_gone:
-        end_call(engine, call, reason)
-        return
-    not_before_ms = engine.now_ms + engine.state.queues[call.queue_id].plan.decline_delay_ms
-    engine.emit(ev.CallRequeued(engine.now_ms, call.id, call.agent_id, reason, not_before_ms))
+def find_favourite(state: State, queue: Queue, customer_id: str, wishes: Wishes, now_ms: int) -> Favourite | None:
+    """The first rule that names an agent who may serve the call (docs/routing.md, Favourites)."""
+    plan = queue.plan
+    if wishes.required_agent_id:
+        return Favourite(wishes.required_agent_id, "required", NEVER_MS)
+    last = state.last_agents.get(customer_id) if plan.last_agent_window_ms else None
+    is_recent = last is not None and now_ms - last.at_ms < plan.last_agent_window_ms
+    for rule, agent_id in (
+        ("preferred", wishes.preferred_agent_id),
+        ("relationship", wishes.manager_id if plan.strategy == "relationship" else ""),
+        ("last_agent", last.agent_id if last is not None and is_recent else ""),
+    ):
+        agent = state.agents.get(agent_id)
+        if agent is None or agent.is_retired or agent.activity == lc.OFFLINE:
+            continue
+        if _qualifies(state, queue, agent_id, wishes):
+            return Favourite(agent_id, rule, now_ms + plan.preferred_window_ms)
+    return None

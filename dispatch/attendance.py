@@ -3,10 +3,11 @@
 from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch import lifecycle as lc
-from dispatch.admission import end_call, requeue
 from dispatch.effects import Reply
+from dispatch.ending import end_call, requeue, wrap_up_of
 from dispatch.matching import Decider
-from dispatch.model import Agent, Recipient
+from dispatch.model import Agent, Call, Recipient
+from dispatch.patience import release_kept
 from dispatch.reservations import end_wrap_ups, give_back_reservations
 
 
@@ -56,8 +57,13 @@ def _is_awaited(engine: Decider, recipient_id: str) -> bool:
         return agent is not None and (agent.activity != lc.OFFLINE or bool(agent.engagements))
     if role == "customer":
         call = state.calls.get(state.call_by_customer.get(own_id, ""))
-        return call is not None and call.state != lc.ENDED
+        return call is not None and call.state != lc.ENDED and not _is_awaiting_callback(call)
     return False
+
+
+def _is_awaiting_callback(call: Call) -> bool:
+    """The customer will be called back, and need not be connected until then."""
+    return call.is_callback and call.state != lc.CONNECTED
 
 
 def end_grace(engine: Decider, recipient_id: str) -> None:
@@ -68,7 +74,8 @@ def end_grace(engine: Decider, recipient_id: str) -> None:
     if role == "customer":
         call = state.calls.get(state.call_by_customer.get(own_id, ""))
         # A call asked for over the API after the connection went is not one that waits for it.
-        if call is not None and call.state != lc.ENDED and call.is_customer_gone:
+        is_lost = call is not None and call.is_customer_gone and not _is_awaiting_callback(call)
+        if call is not None and call.state != lc.ENDED and is_lost:
             end_call(engine, call, "customer_lost")
         return
     agent = state.agents.get(own_id)
@@ -80,10 +87,21 @@ def _sign_out_lost(engine: Decider, agent: Agent) -> None:
     give_back_reservations(engine, agent, "agent_lost")
     for call_id, engagement in list(agent.engagements.items()):
         if engagement == lc.IN_CALL:
-            requeue(engine, engine.state.calls[call_id], "agent_lost")
+            _leave_lost(engine, engine.state.calls[call_id], agent)
     end_wrap_ups(engine, agent)
     if agent.activity != lc.OFFLINE:
         engine.emit(ev.AgentActivityChanged(engine.now_ms, agent.id, lc.OFFLINE, "connection_lost"))
+        release_kept(engine, agent.id)
+
+
+def _leave_lost(engine: Decider, call: Call, agent: Agent) -> None:
+    """The owner's call goes back to its place; a further party is only let out of it."""
+    party = call.party_of(agent.id)
+    if party is None:
+        requeue(engine, call, "agent_lost")
+    else:
+        wrap_up, until_ms = wrap_up_of(engine, call)
+        engine.emit(ev.PartyRemoved(engine.now_ms, call.id, agent.id, party.role, "agent_lost", wrap_up, until_ms))
 
 
 def set_activity(engine: Decider, command: cm.SetActivity) -> Reply:
@@ -103,6 +121,8 @@ def set_activity(engine: Decider, command: cm.SetActivity) -> Reply:
     if command.activity == lc.OFFLINE:
         end_wrap_ups(engine, agent)
     engine.emit(ev.AgentActivityChanged(engine.now_ms, agent.id, command.activity, command.reason))
+    if command.activity == lc.OFFLINE:
+        release_kept(engine, agent.id)
     return Reply()
 
 

@@ -1,25 +1,38 @@
 """Bytes of commands, events and snapshots: MessagePack, versioned.
 
+An entry and a snapshot are arrays that begin with the version, in byte 1, for ever: so any program can tell what is too new
+for it. Entries of all versions so far are read alike (events only grow at their ends); snapshots of earlier versions become
+today's in `dispatch/upgrading.py`.
+
 msgspec is the one package beside the standard library that `dispatch/` uses: it decodes straight into checked types,
 and its structs are what makes an event cost 0.1 us instead of 1 (docs/DECISIONS.md, 2026-11-23).
 """
 
 import hashlib
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 from zlib import crc32
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from dispatch import commands as cm
 from dispatch.commands import Command
 from dispatch.events import Event
-from dispatch.model import Agent, Call, Pace, Recipient, Remembered
+from dispatch.model import Agent, Call, LastAgent, Pace, Recipient, Remembered
 from dispatch.plan import Plan, QueuePlan
 from dispatch.state import State
+from dispatch.upgrading import upgraded
 
-ENTRY_VERSION = 1
-SNAPSHOT_VERSION = 1
+ENTRY_VERSION = 2
+"""2: events of the whole routing engine (2026-11)."""
+SNAPSHOT_VERSION = 2
+"""2: several reservations a call, wishes, parties; answers in lists."""
+
+T = TypeVar("T")
 
 _encoder = msgspec.msgpack.Encoder()
+_value_decoder: msgspec.msgpack.Decoder[dict[str, Any]] = msgspec.msgpack.Decoder(dict[str, Any])
 _command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
 
 
@@ -30,32 +43,43 @@ class UnknownVersion(Exception):
 class Entry(Struct, array_like=True):
     """One journal entry: the events of one batch of a division, in order."""
 
-    version: int
+    version: Annotated[int, Meta(ge=1, le=ENTRY_VERSION)]
     events: list[Event]
 
 
-class Snapshot(Struct, array_like=True):
-    """A division's records as of one instant."""
+class Records(Struct, array_like=True):
+    """What a division remembers. New fields only with a new version."""
 
-    version: int
     division_id: str
     now_ms: int
     calls_admitted_count: int
+    reservations_count: int
     plan: Plan
     plan_digest: str
     retired_plans: dict[str, QueuePlan]
     paces: dict[str, Pace]
     calls: list[Call]
     call_by_customer: dict[str, str]
+    last_agents: dict[str, LastAgent]
     agents: list[Agent]
     recipients: list[Recipient]
-    answers: dict[str, dict[str, Remembered]]
+    answers: dict[str, list[Remembered]]
     keys: dict[str, Remembered]
-    forgotten_seq_max: int = 0
+    forgotten_seq_max: int
+
+
+class Snapshot(Struct, array_like=True):
+    """A division's records as of one instant."""
+
+    version: Annotated[int, Meta(ge=SNAPSHOT_VERSION, le=SNAPSHOT_VERSION)]
+    records: Records
 
 
 _entry_decoder: msgspec.msgpack.Decoder[Entry] = msgspec.msgpack.Decoder(Entry)
 _snapshot_decoder: msgspec.msgpack.Decoder[Snapshot] = msgspec.msgpack.Decoder(Snapshot)
+
+
+# -- commands
 
 
 def encode_command(command: Command) -> bytes:
@@ -65,12 +89,35 @@ def encode_command(command: Command) -> bytes:
 
 def decode_command(data: bytes) -> Command:
     """Raises `msgspec.ValidationError` or `msgspec.DecodeError` for what is not a command."""
-    return _command_decoder.decode(data)
+    return _decode(_command_decoder.decode, data)
+
+
+_ADDED: dict[type[Struct], tuple[str, object, tuple[str, ...]]] = {
+    kind: (added, default, tuple(name for name in kind.__struct_fields__ if name != added))
+    for kind, added, default in ((cm.RequestCall, "wishes", None), (cm.DeclineReservation, "is_busy", False))
+}
+"""Commands that were given a field since version 1: the field, its default, the fields of version 1."""
 
 
 def fingerprint(command: Command) -> int:
-    """Tell a repeat from another command under the same id."""
+    """Tell a repeat from another command under the same id.
+
+    A command that uses nothing which version 1 did not know has the fingerprint that version 1 gave it: who repeats it after
+    an upgrade must find its answer.
+    """
+    added = _ADDED.get(type(command))
+    if added is not None and getattr(command, added[0]) == added[1]:
+        tag = command.__struct_config__.tag
+        return crc32(_encoder.encode([tag, *(getattr(command, name) for name in added[2])]))
     return crc32(_encoder.encode(command))
+
+
+def decode_value(data: bytes) -> dict[str, Any] | None:
+    """The value of a remembered answer (`Remembered.value`) as it was given."""
+    return _value_decoder.decode(data) if data else None
+
+
+# -- journal entries
 
 
 def encode_events(events: list[Event]) -> bytes:
@@ -81,50 +128,55 @@ def encode_events(events: list[Event]) -> bytes:
 def decode_events(data: bytes) -> list[Event]:
     """Read a journal entry back. Raises `UnknownVersion`, or msgspec's errors for a damaged one."""
     _check_version(data, ENTRY_VERSION, "journal entry")
-    return _entry_decoder.decode(data).events
+    return _decode(_entry_decoder.decode, data).events
+
+
+# -- snapshots
 
 
 def encode_snapshot(state: State) -> bytes:
     """The records of a division; what is derived is left out."""
-    return _records_as_of(state, state.now_ms)
+    return _encoder.encode(Snapshot(SNAPSHOT_VERSION, _records(state, state.now_ms)))
 
 
-def _records_as_of(state: State, now_ms: int) -> bytes:
-    return _encoder.encode(
-        Snapshot(
-            SNAPSHOT_VERSION,
-            state.division_id,
-            now_ms,
-            state.calls_admitted_count,
-            state.plan,
-            state.plan_digest,
-            state.retired_plans,
-            state.paces,
-            list(state.calls.values()),
-            state.call_by_customer,
-            list(state.agents.values()),
-            list(state.recipients.values()),
-            state.answers,
-            state.keys,
-            state.forgotten_seq_max,
-        )
+def _records(state: State, now_ms: int) -> Records:
+    return Records(
+        state.division_id,
+        now_ms,
+        state.calls_admitted_count,
+        state.reservations_count,
+        state.plan,
+        state.plan_digest,
+        state.retired_plans,
+        state.paces,
+        list(state.calls.values()),
+        state.call_by_customer,
+        state.last_agents,
+        list(state.agents.values()),
+        list(state.recipients.values()),
+        state.answers,
+        state.keys,
+        state.forgotten_seq_max,
     )
 
 
 def decode_snapshot(data: bytes) -> State:
-    """Make a state from a snapshot, its indexes rebuilt. Raises `UnknownVersion`, or msgspec's errors."""
-    _check_version(data, SNAPSHOT_VERSION, "snapshot")
-    snapshot = _snapshot_decoder.decode(data)
-    state = State(snapshot.division_id)
-    state.now_ms, state.calls_admitted_count = snapshot.now_ms, snapshot.calls_admitted_count
-    state.plan, state.plan_digest = snapshot.plan, snapshot.plan_digest
-    state.retired_plans, state.paces = snapshot.retired_plans, snapshot.paces
-    state.calls = {call.id: call for call in snapshot.calls}
-    state.call_by_customer = snapshot.call_by_customer
-    state.agents = {agent.id: agent for agent in snapshot.agents}
-    state.recipients = {recipient.id: recipient for recipient in snapshot.recipients}
-    state.answers, state.keys = snapshot.answers, snapshot.keys
-    state.forgotten_seq_max = snapshot.forgotten_seq_max
+    """Make a state from a snapshot of any version so far, its indexes rebuilt. Raises `UnknownVersion`, or msgspec's errors."""
+    version = _check_version(data, SNAPSHOT_VERSION, "snapshot")
+    if 1 <= version < SNAPSHOT_VERSION:
+        data = _decode(lambda old: upgraded(old, version, SNAPSHOT_VERSION), data)
+    records = _decode(_snapshot_decoder.decode, data).records
+    state = State(records.division_id)
+    state.now_ms = records.now_ms
+    state.calls_admitted_count, state.reservations_count = records.calls_admitted_count, records.reservations_count
+    state.plan, state.plan_digest = records.plan, records.plan_digest
+    state.retired_plans, state.paces = records.retired_plans, records.paces
+    state.calls = {call.id: call for call in records.calls}
+    state.call_by_customer, state.last_agents = records.call_by_customer, records.last_agents
+    state.agents = {agent.id: agent for agent in records.agents}
+    state.recipients = {recipient.id: recipient for recipient in records.recipients}
+    state.answers, state.keys = records.answers, records.keys
+    state.forgotten_seq_max = records.forgotten_seq_max
     state.rebuild()
     return state
 
@@ -134,10 +186,22 @@ def digest(state: State) -> str:
 
     Without the clock: a step that decided nothing moves it too and leaves no event for the replay to know it by.
     """
-    return hashlib.sha256(_records_as_of(state, 0)).hexdigest()
+    return hashlib.sha256(_encoder.encode(_records(state, 0))).hexdigest()
 
 
-def _check_version(data: bytes, known: int, what: str) -> None:
-    version = data[1] if len(data) > 1 else 0
+def _check_version(data: bytes, known: int, what: str) -> int:
+    """Return the version, or 0 where there is none to be read (then the decoder says what is wrong)."""
+    is_array, version = data[:1] >= b"\x90" and data[:1] < b"\xa0", data[1] if len(data) > 1 else 0
+    if not is_array or version > 0x7F:
+        return 0
     if version > known:
         raise UnknownVersion(f"{what} of version {version}; this program reads up to {known}")
+    return version
+
+
+def _decode(read: Callable[[bytes], T], data: bytes) -> T:
+    """Damaged bytes raise msgspec's error, also where it lets Python's own through: wrong UTF-8, nesting beyond the stack."""
+    try:
+        return read(data)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"damaged: {error}") from error

@@ -13,6 +13,7 @@ gateway where it is the role alone.
 from msgspec import Struct, field
 
 from dispatch.plan import Plan
+from dispatch.wishes import Wishes
 
 MAX_TEXT = 200
 """Longest free text in a command (reasons, business references), characters; longer is refused at the gateway."""
@@ -68,6 +69,8 @@ class RequestCall(_Command, tag=6):
     business_reference: str = ""
     is_consented: bool = False
     """The customer agreed to be recorded; a queue whose recording is `required` refuses without."""
+    wishes: Wishes | None = None
+    """What this call asks for beyond its queue; None: nothing."""
 
 
 class AcceptReservation(_Command, tag=7):
@@ -83,6 +86,8 @@ class DeclineReservation(_Command, tag=8):
     reservation_id: str
     agent_id: str
     reason: str = ""
+    is_busy: bool = False
+    """Busy elsewhere (a telephone, a visitor): counted apart, and followed by `busy_delay_ms`."""
 
 
 class HangUp(_Command, tag=9):
@@ -195,6 +200,97 @@ class LoseWorker(_Command, tag=28):
     worker_epoch: int
 
 
+class SetPriority(_Command, tag=40):
+    """Change a waiting or ringing call's priority; its place changes at once. Not for customers and agents."""
+
+    call_id: str
+    credit_ms: int
+    is_absolute: bool = False
+
+
+class RequestCallback(_Command, tag=41):
+    """The waiting customer need not stay: the call keeps its place, and the customer is called back."""
+
+    call_id: str
+
+
+class InviteCustomer(_Command, tag=42):
+    """An agent invites a customer (a visit to a merchant's shop, say): the call begins when the customer accepts."""
+
+    call_id: str
+    customer_id: str
+    agent_id: str
+    queue_id: str
+    business_reference: str = ""
+    valid_ms: int = 0
+    """0: the plan's `invitation_ms`; never more than that."""
+
+
+class AcceptInvitation(_Command, tag=43):
+    """The customer comes: the call waits for the agent who invited, and nobody else."""
+
+    call_id: str
+    customer_id: str
+    is_consented: bool = False
+
+
+class TransferCall(_Command, tag=44):
+    """Blind transfer by the call's agent: to a queue (`to_queue_id`) or to an agent who is free now (`to_agent_id`)."""
+
+    call_id: str
+    to_queue_id: str = ""
+    to_agent_id: str = ""
+    credit_ms: int = -1
+    """Priority in the target; -1: its `transfer_credit_ms`. 0 to its `priority_credit_ms_max`."""
+    reason: str = ""
+
+
+class InviteParty(_Command, tag=45):
+    """Ask one more agent into a call that talks: `to_agent_id`, or whoever `to_queue_id`'s strategy names among the free."""
+
+    call_id: str
+    role: str
+    """`consult` (the customer does not hear it), `expert` or `third`."""
+    to_agent_id: str = ""
+    to_queue_id: str = ""
+
+
+class RemoveParty(_Command, tag=46):
+    """A further agent leaves the call, or is asked to (also while it still rings)."""
+
+    call_id: str
+    agent_id: str
+
+
+class CompleteTransfer(_Command, tag=47):
+    """Consulted transfer: a party of the call becomes its owner, the owner goes into wrap-up; one step, one holder."""
+
+    call_id: str
+    to_agent_id: str
+
+
+class TakeOver(_Command, tag=48):
+    """A supervisor puts an agent (most often the supervisor, as the agent of that id) in place of the call's owner."""
+
+    call_id: str
+    agent_id: str
+
+
+class Supervise(_Command, tag=49):
+    """Listen (`monitor`), speak to the agent alone (`whisper`), to all (`barge`), or leave (empty); ownership stays."""
+
+    call_id: str
+    supervisor_id: str
+    mode: str
+
+
+class SetHold(_Command, tag=50):
+    """The call's agent puts the customer on hold or takes the customer back."""
+
+    call_id: str
+    is_held: bool
+
+
 class Resume(_Command, tag=30):
     """The shell comes back after `outage_ms` in which nobody could be heard (SAFETY.md 8)."""
 
@@ -224,5 +320,16 @@ Command = (
     | ReportRecordingFailed
     | ReportRecordingSealed
     | LoseWorker
+    | SetPriority
+    | RequestCallback
+    | InviteCustomer
+    | AcceptInvitation
+    | TransferCall
+    | InviteParty
+    | RemoveParty
+    | CompleteTransfer
+    | TakeOver
+    | Supervise
+    | SetHold
     | Resume
 )

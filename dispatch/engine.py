@@ -13,18 +13,26 @@ state changes (`folding`).
 """
 
 from collections.abc import Callable, Iterable
+from heapq import heappop
 from typing import Any
 
 from dispatch import commands as cm
 from dispatch import timers as tm
-from dispatch.admission import forget, hang_up, request_call
+from dispatch.admission import request_call
 from dispatch.attendance import connect, disconnect, end_grace, lose_gateway, resume, set_activity
 from dispatch.codec import decode_snapshot, digest, encode_snapshot, fingerprint
+from dispatch.deadlines import is_due
 from dispatch.effects import Effect, Notify, Reply
+from dispatch.ending import forget, hang_up
 from dispatch.events import Answered, Event, WrapUpEnded
 from dispatch.folding import apply
-from dispatch.matching import place
+from dispatch.folding_answers import decode_value
+from dispatch.inviting import accept_invitation, expire_invitation, invite_customer
+from dispatch.joint import expire_joint
+from dispatch.limits import change_phase, expire_wait
 from dispatch.model import KEY_PREFIX, KEY_RETENTION_MS
+from dispatch.patience import end_window, relax, request_callback, set_priority
+from dispatch.placing import place
 from dispatch.planning import apply_plan
 from dispatch.reservations import accept, decline, expire, extend_wrap_up, finish_wrap_up, report_connected
 from dispatch.rooms import (
@@ -44,6 +52,16 @@ from dispatch.rooms import (
     room_effects,
 )
 from dispatch.state import State
+from dispatch.talking import (
+    complete_transfer,
+    end_hold,
+    invite_party,
+    remove_party,
+    set_hold,
+    supervise,
+    take_over,
+    transfer,
+)
 from dispatch.timers import Timer
 
 DECISIONS: dict[type[Any], Callable[["Engine", Any], Reply]] = {
@@ -70,6 +88,17 @@ DECISIONS: dict[type[Any], Callable[["Engine", Any], Reply]] = {
     cm.ReportRecordingSealed: report_recording_sealed,
     cm.LoseWorker: lose_worker,
     cm.Resume: resume,
+    cm.SetPriority: set_priority,
+    cm.RequestCallback: request_callback,
+    cm.InviteCustomer: invite_customer,
+    cm.AcceptInvitation: accept_invitation,
+    cm.TransferCall: transfer,
+    cm.InviteParty: invite_party,
+    cm.RemoveParty: remove_party,
+    cm.CompleteTransfer: complete_transfer,
+    cm.TakeOver: take_over,
+    cm.Supervise: supervise,
+    cm.SetHold: set_hold,
 }
 
 
@@ -77,23 +106,23 @@ class Engine:
     """Decides for one division. Owned by one shard, the simulator or a test; not shared."""
 
     def __init__(self, division_id: str) -> None:
-        self._take(State(division_id))
+        self.state = State(division_id)
+        self.state.is_live = True
+        self.now_ms = 0
+        self._events: list[Event] = []
 
     @classmethod
     def restore(cls, division_id: str, data: bytes) -> "Engine":
-        """Make an engine from `snapshot()`'s bytes. Raises ValueError when they are another division's."""
+        """Make an engine from `snapshot()`'s bytes, to be woken after what follows is replayed.
+
+        Raises ValueError when they are another division's.
+        """
         state = decode_snapshot(data)
         if state.division_id != division_id:
             raise ValueError(f"snapshot of division {state.division_id!r}, wanted {division_id!r}")
-        engine = cls.__new__(cls)
-        engine._take(state)
+        engine = cls(division_id)
+        engine.state, engine.now_ms = state, state.now_ms
         return engine
-
-    def _take(self, state: State) -> None:
-        state.is_live = True
-        self.state = state
-        self.now_ms = state.now_ms
-        self._events: list[Event] = []
 
     def __repr__(self) -> str:
         return f"<Engine now_ms={self.now_ms} {self.state!r}>"
@@ -102,15 +131,19 @@ class Engine:
 
     def step(self, command: cm.Command, now_ms: int) -> tuple[list[Event], list[Effect]]:
         """Carry out one command. The last effect is the `Reply`; a repeat changes nothing and gets the first reply."""
-        self._advance(now_ms)
-        reply = self._reply_before(command) if command.id else None
+        if now_ms > self.now_ms:
+            self.now_ms = self.state.now_ms = now_ms
+        if not self.state.is_live:
+            self.wake()
+        command_id = command.id
+        reply = self._reply_before(command) if command_id else None
         if reply is None:
             reply = DECISIONS[type(command)](self, command)
             place(self)
-            if command.id:
+            if command_id:
                 self.emit(
                     Answered(
-                        self.now_ms, command.principal, command.id, reply.reason, reply.value, fingerprint(command)
+                        self.now_ms, command.principal, command_id, reply.reason, reply.value, fingerprint(command)
                     )
                 )
         events, effects = self._finish()
@@ -123,24 +156,30 @@ class Engine:
         What is due at one instant is matched together: of agents who become free at once, the most due calls get theirs
         first (ROUTING.md 5.19).
         """
-        timers = self.state.timers
-        while (first := timers.peek()) is not None and first[0] <= now_ms:
-            self._advance(first[0])
-            while (timer := timers.peek()) is not None and timer[0] <= self.now_ms:
-                timers.pop()
-                if self.state.is_due(timer):
-                    self._expire_one(timer)
+        if not self.state.is_live:
+            self.wake()
+        state, heap = self.state, self.state.timers.heap
+        while heap and heap[0][0] <= now_ms:
+            if heap[0][0] > self.now_ms:
+                self.now_ms = state.now_ms = heap[0][0]
+            while heap and heap[0][0] <= self.now_ms:
+                timer = heappop(heap)
+                if is_due(state, timer):
+                    EXPIRIES[timer[1]](self, timer)
             place(self)
-        self._advance(now_ms)
+        if now_ms > self.now_ms:
+            self.now_ms = state.now_ms = now_ms
         return self._finish()
 
     def next_deadline_ms(self) -> int | None:
         """When `expire` has something to do next; None when nothing waits for time."""
-        timers = self.state.timers
-        while (timer := timers.peek()) is not None:
-            if self.state.is_due(timer):
-                return timer[0]
-            timers.pop()
+        if not self.state.is_live:
+            self.wake()
+        state, heap = self.state, self.state.timers.heap
+        while heap:
+            if is_due(state, heap[0]):
+                return heap[0][0]
+            heappop(heap)
         return None
 
     def emit(self, event: Event) -> None:
@@ -148,35 +187,16 @@ class Engine:
         apply(self.state, event)
         self._events.append(event)
 
-    def _advance(self, now_ms: int) -> None:
-        if now_ms > self.now_ms:
-            self.now_ms = self.state.now_ms = now_ms
-
     def _finish(self) -> tuple[list[Event], list[Effect]]:
         events, self._events = self._events, []
-        notices, self.state.notices = self.state.notices, []
-        effects: list[Effect] = [Notify(*notice) for notice in notices]
+        effects: list[Effect] = []
+        if self.state.notices:
+            effects = [Notify(*notice) for notice in self.state.notices]
+            self.state.notices = []
         for event in events:
             if type(event) in ROOM_EVENTS:
                 effects.extend(room_effects(self.state, event))
         return events, effects
-
-    def _expire_one(self, timer: Timer) -> None:
-        _, kind, first, second = timer
-        if kind == tm.WRAP_UP:
-            self.emit(WrapUpEnded(self.now_ms, second, first, "time"))
-        elif kind == tm.GRACE:
-            end_grace(self, first)
-        elif kind == tm.DELAY:
-            self.state.refresh(self.state.agents[first])
-        elif kind == tm.RESERVATION:
-            expire(self, self.state.calls[first])
-        elif kind == tm.MEDIA:
-            expire_media(self, self.state.calls[first])
-        elif kind == tm.REFUSED:
-            self.state.unplaced.append(self.state.calls[first])
-        else:
-            forget(self, self.state.calls[first])
 
     # -- answers given before
 
@@ -189,12 +209,13 @@ class Engine:
                 if oldest.at_ms >= self.now_ms - KEY_RETENTION_MS:
                     return Reply("idempotency_store_full", {"keys_max": state.plan.idempotency_keys_max})
         else:
-            remembered = state.answers.get(command.principal, {}).get(command.id)
+            answers = state.answers.get(command.principal, ())
+            remembered = next((one for one in answers if one.id == command.id), None)
         if remembered is None:
             return None
         if remembered.fingerprint != fingerprint(command):
             return Reply("key_reused")
-        return Reply(remembered.reason, remembered.value)
+        return Reply(remembered.reason, decode_value(remembered.value))
 
     # -- coming back
 
@@ -231,3 +252,23 @@ class Engine:
     def digest(self) -> str:
         """SHA-256 of the records: equal for a live engine and its replay."""
         return digest(self.state)
+
+
+EXPIRIES: dict[int, Callable[["Engine", Timer], None]] = {
+    tm.RESERVATION: lambda engine, timer: expire(engine, engine.state.calls[timer[2]], timer[3]),
+    tm.MEDIA: lambda engine, timer: expire_media(engine, engine.state.calls[timer[2]]),
+    tm.WRAP_UP: lambda engine, timer: engine.emit(WrapUpEnded(engine.now_ms, timer[3], timer[2], "time")),
+    tm.GRACE: lambda engine, timer: end_grace(engine, timer[2]),
+    tm.DELAY: lambda engine, timer: engine.state.refresh(engine.state.agents[timer[2]]),
+    tm.REFUSED: lambda engine, timer: engine.state.look_again(engine.state.calls[timer[2]]),
+    tm.FORGET: lambda engine, timer: forget(engine, engine.state.calls[timer[2]]),
+    tm.RELAX: lambda engine, timer: relax(engine, engine.state.calls[timer[2]]),
+    tm.FAVOURITE: lambda engine, timer: end_window(engine, engine.state.calls[timer[2]]),
+    tm.WAIT: lambda engine, timer: expire_wait(engine, engine.state.calls[timer[2]]),
+    tm.HOLD: lambda engine, timer: end_hold(engine, engine.state.calls[timer[2]]),
+    tm.JOINT: lambda engine, timer: expire_joint(engine, engine.state.calls[timer[2]]),
+    tm.CALLBACK: lambda engine, timer: engine.state.look_again(engine.state.calls[timer[2]]),
+    tm.INVITATION: lambda engine, timer: expire_invitation(engine, engine.state.calls[timer[2]]),
+    tm.HOURS: lambda engine, timer: change_phase(engine, engine.state.queues[timer[2]]),
+}
+"""What to do when a deadline has come, by the kind of its timer."""

@@ -3,28 +3,55 @@
 Events are what the journal holds, what a call's history shows and what clients are told. So each stands for itself:
 whoever reads one needs no state to understand it. Tags are part of the durable format: never reuse one.
 Field order is part of it too (arrays on the wire): append new fields at the end, with a default.
+Here: a call's way, agents and the plan. Beside: `events_waiting`, `events_talking`, `events_rooms`; all are read from here.
 """
 
 from typing import Any
 
-from msgspec import Struct, field
-
+from dispatch.events_rooms import (
+    PartyJoined,
+    PartyLeft,
+    RecordingFailed,
+    RecordingMissing,
+    RecordingSealed,
+    RecordingStarted,
+    RoomAssigned,
+    RoomClosed,
+    RoomLost,
+    RoomOpened,
+)
+from dispatch.events_talking import (
+    CallInvited,
+    CallTransferred,
+    HoldChanged,
+    InvitationAccepted,
+    OwnershipMoved,
+    PartyAdded,
+    PartyRemoved,
+    SupervisionChanged,
+)
+from dispatch.events_waiting import (
+    CallbackArranged,
+    CallPrioritised,
+    FavouriteReleased,
+    JointAccepted,
+    JointHeld,
+    JointReleased,
+    NeedRelaxed,
+)
+from dispatch.fact import Fact
 from dispatch.plan import Plan
+from dispatch.wishes import Favourite, Wishes
 
 
-class _Event(Struct, array_like=True, gc=False, frozen=True):
-    at_ms: int
-    """The engine's instant of the fact, ms since the Unix epoch."""
-
-
-class PlanApplied(_Event, tag=1, frozen=True):
+class PlanApplied(Fact, tag=1, frozen=True):
     """The division works by this plan from now on."""
 
     plan: Plan
     digest: str
 
 
-class Connected(_Event, tag=2, frozen=True):
+class Connected(Fact, tag=2, frozen=True):
     """A client has a live connection; an earlier one no longer counts."""
 
     recipient: str
@@ -32,7 +59,7 @@ class Connected(_Event, tag=2, frozen=True):
     connection_id: str
 
 
-class Disconnected(_Event, tag=3, frozen=True):
+class Disconnected(Fact, tag=3, frozen=True):
     """A client's connection is gone. `grace_until_ms` 0: nothing waits for it, or its grace is over."""
 
     recipient: str
@@ -40,7 +67,7 @@ class Disconnected(_Event, tag=3, frozen=True):
     grace_until_ms: int
 
 
-class AgentActivityChanged(_Event, tag=5, frozen=True):
+class AgentActivityChanged(Fact, tag=5, frozen=True):
     """The agent is ready, not ready or offline now, and why."""
 
     agent_id: str
@@ -48,7 +75,7 @@ class AgentActivityChanged(_Event, tag=5, frozen=True):
     reason: str = ""
 
 
-class CallQueued(_Event, tag=6, frozen=True):
+class CallQueued(Fact, tag=6, frozen=True):
     """The call was admitted and waits; its order key is fixed."""
 
     call_id: str
@@ -60,10 +87,33 @@ class CallQueued(_Event, tag=6, frozen=True):
     is_consented: bool = False
     recording: str = "required"
     media: str = "room"
+    wishes: Wishes | None = None
+    favourite: Favourite | None = None
+    """Whom the call is kept for, or asked first."""
+    asked_queue_id: str = ""
+    """The queue that was asked for, when its limits sent the call on; else empty."""
+    cause: str = ""
+    """Which limit did so, or made it a callback: `queue_full`, `queue_closed` or `no_agents`."""
+    is_callback: bool = False
 
 
-class CallReserved(_Event, tag=7, frozen=True):
-    """The call rings at the agent. `why` names the rule: strategy and key that chose this agent."""
+class CallRefused(Fact, tag=17, frozen=True):
+    """A call that was not admitted because of a limit: nothing waits, but it is counted."""
+
+    call_id: str
+    customer_id: str
+    queue_id: str
+    reason: str
+    """`queue_full`, `queue_closed`, `no_agents` or `hall_full`."""
+    then: str = "refuse"
+    """`refuse` or `message`."""
+
+
+class CallReserved(Fact, tag=7, frozen=True):
+    """The call rings at the agent. `why` names the rule: strategy and key that chose this agent.
+
+    A call that already talks rings at a further agent under another `role`; its own state does not change.
+    """
 
     call_id: str
     reservation_id: str
@@ -76,9 +126,19 @@ class CallReserved(_Event, tag=7, frozen=True):
     why: str
     business_reference: str = ""
     media: str = "room"
+    role: str = "agent"
+    """`agent` (owner to be), `expert` (also of a joint need), `third` or `consult`."""
+    step: int = 0
+    """Relaxation step that was open."""
+    key: int = 0
+    """The agent's key under the rule in `why`; smaller is first."""
+    runner_up_id: str = ""
+    """Who would have been next under the same rule; empty: nobody else was free."""
+    cost_units: int = 0
+    """What the agent pays for it; 0 in journals of version 1: the queue's."""
 
 
-class ReservationAccepted(_Event, tag=8, frozen=True):
+class ReservationAccepted(Fact, tag=8, frozen=True):
     """The agent takes the call; by `connecting_until_ms` the two must see each other. `room_attempt` 0: no room of ours."""
 
     call_id: str
@@ -88,104 +148,22 @@ class ReservationAccepted(_Event, tag=8, frozen=True):
     room_attempt: int
 
 
-class ReservationClosed(_Event, tag=9, frozen=True):
+class ReservationClosed(Fact, tag=9, frozen=True):
     """The reservation ended without an answer that bridges: the call is back at its old place."""
 
     call_id: str
     reservation_id: str
     agent_id: str
     outcome: str
-    """`declined`, `expired`, `agent_lost`, `agent_left` or `rescinded`."""
+    """`declined`, `busy`, `expired`, `agent_lost`, `agent_left` or `rescinded`."""
     reason: str = ""
     not_before_ms: int = 0
     """Until when this agent is not asked again: for this call (declined) or at all (expired)."""
+    agent_not_before_ms: int = 0
+    """Until when this agent is not asked at all, after `declined`, `busy` and `agent_lost`; 0: at once."""
 
 
-class RoomAssigned(_Event, tag=20, frozen=True):
-    """The shell chose this worker; the room may open now."""
-
-    call_id: str
-    attempt: int
-    worker_id: str
-    worker_epoch: int
-
-
-class RoomOpened(_Event, tag=21, frozen=True):
-    """Parties may send their SDP offer for (call, attempt) now."""
-
-    call_id: str
-    attempt: int
-    worker_id: str
-
-
-class RoomLost(_Event, tag=22, frozen=True):
-    """The room is gone; a new one is asked for under `attempt` + 1 unless the call ended."""
-
-    call_id: str
-    attempt: int
-    reason: str
-    reconnecting_until_ms: int = 0
-
-
-class PartyJoined(_Event, tag=23, frozen=True):
-    """The party's media arrive in the room."""
-
-    call_id: str
-    attempt: int
-    party: str
-
-
-class PartyLeft(_Event, tag=24, frozen=True):
-    """The party's media are gone while the room stays; `rejoin_until_ms` is when the call is given up."""
-
-    call_id: str
-    attempt: int
-    party: str
-    rejoin_until_ms: int = 0
-
-
-class RecordingStarted(_Event, tag=25, frozen=True):
-    """The party's log has confirmed bytes."""
-
-    call_id: str
-    attempt: int
-    party: str
-
-
-class RecordingFailed(_Event, tag=26, frozen=True):
-    """The party is not recorded any more."""
-
-    call_id: str
-    attempt: int
-    party: str
-    reason: str
-
-
-class RecordingSealed(_Event, tag=27, frozen=True):
-    """Files and manifest of the attempt are complete on disk."""
-
-    call_id: str
-    attempt: int
-    manifest_sha256: str
-    files: list[dict[str, str | int]] = field(default_factory=list)
-    gaps: list[str] = field(default_factory=list)
-
-
-class RoomClosed(_Event, tag=29, frozen=True):
-    """The worker let go of the room; its recording is sealed apart."""
-
-    call_id: str
-    attempt: int
-
-
-class RecordingMissing(_Event, tag=28, frozen=True):
-    """A required recording was not sealed in time: an alert, never silence."""
-
-    call_id: str
-    attempt: int
-
-
-class CallConnected(_Event, tag=10, frozen=True):
+class CallConnected(Fact, tag=10, frozen=True):
     """The two see and hear each other, and what must be recorded is."""
 
     call_id: str
@@ -193,7 +171,7 @@ class CallConnected(_Event, tag=10, frozen=True):
     customer_id: str
 
 
-class CallRequeued(_Event, tag=11, frozen=True):
+class CallRequeued(Fact, tag=11, frozen=True):
     """Back to the old place: same queued-at time, same due key."""
 
     call_id: str
@@ -201,9 +179,11 @@ class CallRequeued(_Event, tag=11, frozen=True):
     reason: str
     not_before_ms: int = 0
     """Until when that agent is not asked again for this call."""
+    call_not_before_ms: int = 0
+    """Until when nobody is asked: a customer who did not answer the callback is tried again then."""
 
 
-class CallEnded(_Event, tag=12, frozen=True):
+class CallEnded(Fact, tag=12, frozen=True):
     """The call is over for good. `agent_id` is empty when no agent had it."""
 
     call_id: str
@@ -216,9 +196,11 @@ class CallEnded(_Event, tag=12, frozen=True):
     wrap_up: str = "none"
     wrap_up_until_ms: int = 0
     forget_at_ms: int = 0
+    then: str = ""
+    """`message`: the customer is asked to leave one."""
 
 
-class WrapUpExtended(_Event, tag=13, frozen=True):
+class WrapUpExtended(Fact, tag=13, frozen=True):
     """The agent has until then for the work after the call."""
 
     call_id: str
@@ -226,7 +208,7 @@ class WrapUpExtended(_Event, tag=13, frozen=True):
     until_ms: int
 
 
-class WrapUpEnded(_Event, tag=14, frozen=True):
+class WrapUpEnded(Fact, tag=14, frozen=True):
     """The agent is done with the call."""
 
     call_id: str
@@ -235,23 +217,25 @@ class WrapUpEnded(_Event, tag=14, frozen=True):
     """`done` (by the agent), `time` or `signed_out`."""
 
 
-class CallForgotten(_Event, tag=15, frozen=True):
+class CallForgotten(Fact, tag=15, frozen=True):
     """The ended call left the engine's memory; the archive answers for it from now on."""
 
     call_id: str
     customer_id: str
 
 
-class CallMoved(_Event, tag=16, frozen=True):
-    """The queue was retired; the call waits in another one at the same queued-at time."""
+class CallMoved(Fact, tag=16, frozen=True):
+    """The call waits in another queue at the same queued-at time."""
 
     call_id: str
     from_queue_id: str
     queue_id: str
     due_at_ms: int
+    reason: str = "retired"
+    """`retired`, `waited_too_long`, `queue_closed` or `no_agents`."""
 
 
-class Answered(_Event, tag=30, frozen=True):
+class Answered(Fact, tag=30, frozen=True):
     """What (principal, id) was answered, remembered for repeats."""
 
     principal: str
@@ -263,7 +247,7 @@ class Answered(_Event, tag=30, frozen=True):
     """CRC-32 of the command: tells a repeat from another command under the same id."""
 
 
-class Resumed(_Event, tag=31, frozen=True):
+class Resumed(Fact, tag=31, frozen=True):
     """Leases, graces and reservations moved by `outage_ms`; patience and queued-at did not."""
 
     outage_ms: int
@@ -295,6 +279,69 @@ Event = (
     | WrapUpEnded
     | CallForgotten
     | CallMoved
+    | CallRefused
+    | NeedRelaxed
+    | CallPrioritised
+    | FavouriteReleased
+    | CallbackArranged
+    | JointAccepted
+    | JointHeld
+    | JointReleased
+    | CallInvited
+    | InvitationAccepted
+    | PartyAdded
+    | PartyRemoved
+    | OwnershipMoved
+    | CallTransferred
+    | SupervisionChanged
+    | HoldChanged
     | Answered
     | Resumed
 )
+
+__all__ = [
+    "AgentActivityChanged",
+    "Answered",
+    "CallConnected",
+    "CallEnded",
+    "CallForgotten",
+    "CallInvited",
+    "CallMoved",
+    "CallPrioritised",
+    "CallQueued",
+    "CallRefused",
+    "CallRequeued",
+    "CallReserved",
+    "CallTransferred",
+    "CallbackArranged",
+    "Connected",
+    "Disconnected",
+    "Event",
+    "FavouriteReleased",
+    "HoldChanged",
+    "InvitationAccepted",
+    "JointAccepted",
+    "JointHeld",
+    "JointReleased",
+    "NeedRelaxed",
+    "OwnershipMoved",
+    "PartyAdded",
+    "PartyJoined",
+    "PartyLeft",
+    "PartyRemoved",
+    "PlanApplied",
+    "RecordingFailed",
+    "RecordingMissing",
+    "RecordingSealed",
+    "RecordingStarted",
+    "ReservationAccepted",
+    "ReservationClosed",
+    "Resumed",
+    "RoomAssigned",
+    "RoomClosed",
+    "RoomLost",
+    "RoomOpened",
+    "SupervisionChanged",
+    "WrapUpEnded",
+    "WrapUpExtended",
+]

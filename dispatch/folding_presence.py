@@ -30,7 +30,7 @@ def _disconnected(state: State, event: ev.Disconnected) -> None:
     recipient.gateway_id = recipient.connection_id = ""
     recipient.grace_until_ms = event.grace_until_ms
     if event.grace_until_ms:
-        state.timers.arm(event.grace_until_ms, tm.GRACE, recipient.id)
+        state.arm(event.grace_until_ms, tm.GRACE, recipient.id)
     if event.grace_until_ms:
         _set_gone(state, event.recipient, True, event.at_ms + state.plan.reservation_grace_ms)
     elif event.recipient.startswith("agent:"):
@@ -44,12 +44,13 @@ def _set_gone(state: State, recipient_id: str, is_gone: bool, reservation_until_
     if role == "agent" and own_id in state.agents:
         agent = state.agents[own_id]
         agent.is_gone = is_gone
-        for call_id, engagement in agent.engagements.items():
-            if engagement == lc.RESERVED:
-                call = state.calls[call_id]
-                call.agent_gone_until_ms = reservation_until_ms
+        for call_id in agent.engagements:
+            call = state.calls.get(call_id)
+            reservation = call.reservation_of(own_id) if call is not None else None
+            if reservation is not None:
+                reservation.agent_gone_until_ms = reservation_until_ms
                 if is_gone:
-                    state.timers.arm(reservation_until_ms, tm.RESERVATION, call_id)
+                    state.arm(reservation_until_ms, tm.RESERVATION, call_id, own_id)
         state.refresh(agent)
     elif role == "customer" and own_id in state.call_by_customer:
         _set_customer_gone(state, state.calls[state.call_by_customer[own_id]], is_gone)
@@ -58,10 +59,10 @@ def _set_gone(state: State, recipient_id: str, is_gone: bool, reservation_until_
 def _set_customer_gone(state: State, call: Call, is_gone: bool) -> None:
     if call.is_customer_gone == is_gone:
         return
-    if call.state == lc.WAITING and is_gone:
-        state.leave_line(call)
     call.is_customer_gone = is_gone
-    if call.state == lc.WAITING and not is_gone:
+    if call.state == lc.WAITING and not state.may_stand(call):
+        state.leave_line(call)
+    elif call.state == lc.WAITING and call.id not in state.standing:
         state.line_up(call)
 
 

@@ -1,4 +1,4 @@
-"""The arms of `apply` that concern rooms and recordings, and what they share with `dispatch/folding.py`.
+"""The arms of `apply` that concern rooms and recordings.
 
 A call has at most one room that counts and any number that are closing; each attempt that a worker was assigned to owes a
 recording until it is sealed or reported missing.
@@ -10,49 +10,10 @@ from typing import Any
 from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch import timers as tm
-from dispatch.lifecycle import ImpossibleEvent, call_after, room_after
+from dispatch.folding_calls import ask_room, call_of, drop_room, move
+from dispatch.lifecycle import ImpossibleEvent, room_after
 from dispatch.model import Call, Room
 from dispatch.state import State
-
-
-def call_of(state: State, event: Any) -> Call:
-    """The call that the event is about; without one the event is impossible."""
-    call = state.calls.get(event.call_id)
-    if call is None:
-        raise ImpossibleEvent(f"no such call: {event!r}")
-    return call
-
-
-def move(state: State, call: Call, event: ev.Event) -> None:
-    """Take the call to the state that its table gives, and count it there."""
-    after = call_after(call.state, event)
-    if after == call.state:
-        return
-    counts = state.queues[call.queue_id].counts
-    counts[call.state] -= 1
-    counts[after] += 1
-    call.state = after
-    if after == lc.ENDED:
-        state.ended_count += 1
-
-
-def ask_room(call: Call, attempt: int) -> None:
-    """Begin a new attempt: nobody is in it and nothing is recorded yet."""
-    call.room_attempt = attempt
-    call.rooms.append(Room(attempt))
-    call.joined = []
-    call.recording_parties = []
-
-
-def leave_room(call: Call) -> None:
-    """The call needs its room no more: one that no worker knows is dropped, another begins to close."""
-    room = call.room()
-    if room is None:
-        return
-    if room.state == lc.REQUESTED:
-        call.rooms.remove(room)
-    else:
-        room.state = lc.CLOSING
 
 
 def _room(call: Call, event: Any) -> Room:
@@ -68,7 +29,7 @@ def _room_assigned(state: State, event: ev.RoomAssigned) -> None:
     room.state = room_after(room.state, event)
     room.worker_id, room.worker_epoch = event.worker_id, event.worker_epoch
     if call.recording != "off":
-        call.unsealed.append(event.attempt)
+        call.unsealed = (*call.unsealed, event.attempt)
 
 
 def _room_opened(state: State, event: ev.RoomOpened) -> None:
@@ -84,12 +45,12 @@ def _room_lost(state: State, event: ev.RoomLost) -> None:
     room = _room(call, event)
     if room.state == lc.CLOSING:
         raise ImpossibleEvent(f"the room no longer counts: {event!r}")
-    call.rooms.remove(room)
+    drop_room(call, room)
     state.tell_parties(call, event)
     ask_room(call, event.attempt + 1)
     if call.state == lc.CONNECTED:
         call.media_until_ms = event.reconnecting_until_ms
-        state.timers.arm(event.reconnecting_until_ms, tm.MEDIA, call.id)
+        state.arm(event.reconnecting_until_ms, tm.MEDIA, call.id)
 
 
 def _room_closed(state: State, event: ev.RoomClosed) -> None:
@@ -97,13 +58,13 @@ def _room_closed(state: State, event: ev.RoomClosed) -> None:
     room = _room(call, event)
     if room.state != lc.CLOSING:
         raise ImpossibleEvent(f"the room still counts: {event!r}")
-    call.rooms.remove(room)
+    drop_room(call, room)
 
 
 def _party_joined(state: State, event: ev.PartyJoined) -> None:
     call = call_of(state, event)
     if event.party not in call.joined:
-        call.joined.append(event.party)
+        call.joined = (*call.joined, event.party)
     _settle_media(call)
     state.tell_parties(call, event)
 
@@ -112,25 +73,24 @@ def _party_left(state: State, event: ev.PartyLeft) -> None:
     call = call_of(state, event)
     if event.party not in call.joined:
         raise ImpossibleEvent(f"the party is not in the room: {event!r}")
-    call.joined.remove(event.party)
+    call.joined = tuple(one for one in call.joined if one != event.party)
     if call.state == lc.CONNECTED:
         call.media_until_ms = event.rejoin_until_ms
-        state.timers.arm(event.rejoin_until_ms, tm.MEDIA, call.id)
+        state.arm(event.rejoin_until_ms, tm.MEDIA, call.id)
     state.tell_parties(call, event)
 
 
 def _recording_started(state: State, event: ev.RecordingStarted) -> None:
     call = call_of(state, event)
     if event.party not in call.recording_parties:
-        call.recording_parties.append(event.party)
+        call.recording_parties = (*call.recording_parties, event.party)
     _settle_media(call)
     state.tell_parties(call, event)
 
 
 def _recording_failed(state: State, event: ev.RecordingFailed) -> None:
     call = call_of(state, event)
-    if event.party in call.recording_parties:
-        call.recording_parties.remove(event.party)
+    call.recording_parties = tuple(one for one in call.recording_parties if one != event.party)
     state.tell_parties(call, event)
 
 
@@ -148,7 +108,7 @@ def _recording_settled(state: State, event: ev.RecordingSealed | ev.RecordingMis
     call = call_of(state, event)
     if event.attempt not in call.unsealed:
         raise ImpossibleEvent(f"no recording is owed: {event!r}")
-    call.unsealed.remove(event.attempt)
+    call.unsealed = tuple(one for one in call.unsealed if one != event.attempt)
     state.tell_parties(call, event)
 
 

@@ -5,9 +5,9 @@ Read a table as: in this state, this fact may happen, and then the state is that
 exceptions: the engine looks here first and refuses them by name, so a late accept is an ordinary entry
 in the life of a call.
 
-    call         waiting -> reserved -> connecting -> connected -> ended
-                    ^----------'------------'------------'   (back to the old place)
-    reservation  pending -> accepted | declined | expired | agent_lost | agent_left | rescinded
+    call         invited -> waiting -> reserved -> connecting -> connected -> ended
+                               ^----------'------------'------------'   (back to the old place)
+    reservation  pending -> accepted | declined | busy | expired | agent_lost | agent_left | rescinded
     engagement   (none) -> reserved -> in_call -> wrap_up -> (none)
     activity     offline <-> ready <-> not_ready <-> offline
     room         (none) -> requested -> assigned -> open -> closing -> (none)
@@ -17,12 +17,13 @@ from typing import Final
 
 from dispatch import events as ev
 
+INVITED: Final = "invited"
 WAITING: Final = "waiting"
 RESERVED: Final = "reserved"
 CONNECTING: Final = "connecting"
 CONNECTED: Final = "connected"
 ENDED: Final = "ended"
-CALL_STATES: Final = (WAITING, RESERVED, CONNECTING, CONNECTED, ENDED)
+CALL_STATES: Final = (INVITED, WAITING, RESERVED, CONNECTING, CONNECTED, ENDED)
 LIVE_STATES: Final = CALL_STATES[:-1]
 
 OFFLINE: Final = "offline"
@@ -41,30 +42,61 @@ CLOSING: Final = "closing"
 
 PENDING: Final = "pending"
 ACCEPTED: Final = "accepted"
-RESERVATION_OUTCOMES: Final = ("declined", "expired", "agent_lost", "agent_left", "rescinded")
+RESERVATION_OUTCOMES: Final = ("declined", "busy", "expired", "agent_lost", "agent_left", "rescinded")
 
 
 class ImpossibleEvent(Exception):
     """An event met a state in which it cannot happen: the journal or the engine is wrong, and guessing would lose a call."""
 
 
+TALKING: Final = (CONNECTING, CONNECTED)
+"""The call has an owner: exactly one, at every instant."""
+
 CALL: Final[dict[str, dict[type[ev.Event], str]]] = {
+    INVITED: {
+        ev.InvitationAccepted: WAITING,
+        ev.CallEnded: ENDED,
+    },
     WAITING: {
         ev.CallReserved: RESERVED,
         ev.CallMoved: WAITING,
+        ev.NeedRelaxed: WAITING,
+        ev.CallPrioritised: WAITING,
+        ev.FavouriteReleased: WAITING,
+        ev.CallbackArranged: WAITING,
+        ev.JointHeld: WAITING,
+        ev.JointReleased: WAITING,
         ev.CallEnded: ENDED,
     },
     RESERVED: {
+        ev.CallReserved: RESERVED,
+        ev.JointAccepted: RESERVED,
+        ev.NeedRelaxed: RESERVED,
+        ev.CallPrioritised: RESERVED,
+        ev.FavouriteReleased: RESERVED,
         ev.ReservationAccepted: CONNECTING,
         ev.ReservationClosed: WAITING,
     },
     CONNECTING: {
         ev.CallConnected: CONNECTED,
+        ev.NeedRelaxed: CONNECTING,
+        ev.PartyAdded: CONNECTING,
+        ev.PartyRemoved: CONNECTING,
+        ev.SupervisionChanged: CONNECTING,
         ev.CallRequeued: WAITING,
         ev.CallEnded: ENDED,
         ev.RoomLost: CONNECTING,
     },
     CONNECTED: {
+        ev.CallReserved: CONNECTED,
+        ev.ReservationClosed: CONNECTED,
+        ev.NeedRelaxed: CONNECTED,
+        ev.PartyAdded: CONNECTED,
+        ev.PartyRemoved: CONNECTED,
+        ev.OwnershipMoved: CONNECTED,
+        ev.SupervisionChanged: CONNECTED,
+        ev.HoldChanged: CONNECTED,
+        ev.CallTransferred: WAITING,
         ev.CallRequeued: WAITING,
         ev.CallEnded: ENDED,
         ev.RoomLost: CONNECTED,
@@ -73,22 +105,41 @@ CALL: Final[dict[str, dict[type[ev.Event], str]]] = {
         ev.CallForgotten: ENDED,
     },
 }
-"""A hang-up while it rings first closes the reservation (rescinded), in the same step, then ends the waiting call."""
+"""A hang-up while it rings first closes the reservations (rescinded), in the same step, then ends the waiting call. While
+several agents are asked, closing one leaves the call `reserved`; the table names what follows the last one. Whoever
+else is in a call (parties, reservations for them) is let go, in the same step, before the call leaves `connected`."""
 
 RESERVATION: Final[dict[str, dict[type[ev.Event], tuple[str, ...]]]] = {
-    PENDING: {ev.ReservationAccepted: (ACCEPTED,), ev.ReservationClosed: RESERVATION_OUTCOMES},
+    PENDING: {
+        ev.ReservationAccepted: (ACCEPTED,),
+        ev.PartyAdded: (ACCEPTED,),
+        ev.ReservationClosed: RESERVATION_OUTCOMES,
+    },
     ACCEPTED: {},
     **{outcome: {} for outcome in RESERVATION_OUTCOMES},
 }
-"""One terminal state a reservation; a call holds at most one pending one, so it is kept inside the call."""
+"""One terminal state a reservation. `PartyAdded` is how a further agent's one is accepted; the first of a joint pair to accept
+stays pending (`is_accepted`) until the other does."""
 
 ENGAGEMENT: Final[dict[str, dict[type[ev.Event], str]]] = {
-    IDLE: {ev.CallReserved: RESERVED},
-    RESERVED: {ev.ReservationAccepted: IN_CALL, ev.ReservationClosed: IDLE},
-    IN_CALL: {ev.CallEnded: WRAP_UP, ev.CallRequeued: IDLE},
+    IDLE: {ev.CallReserved: RESERVED, ev.OwnershipMoved: IN_CALL},
+    RESERVED: {
+        ev.ReservationAccepted: IN_CALL,
+        ev.PartyAdded: IN_CALL,
+        ev.JointAccepted: RESERVED,
+        ev.ReservationClosed: IDLE,
+    },
+    IN_CALL: {
+        ev.CallEnded: WRAP_UP,
+        ev.PartyRemoved: WRAP_UP,
+        ev.OwnershipMoved: WRAP_UP,
+        ev.CallTransferred: WRAP_UP,
+        ev.CallRequeued: IDLE,
+    },
     WRAP_UP: {ev.WrapUpExtended: WRAP_UP, ev.WrapUpEnded: IDLE},
 }
-"""What one call does to its agent. `CallEnded` with wrap_up `none` leads straight back to idle."""
+"""What one call does to its agent. With wrap_up `none` the events that lead to wrap-up lead straight back to idle. In
+`OwnershipMoved` the row is the former owner's; the new one comes from idle or stays in the call."""
 
 ACTIVITY: Final[dict[str, tuple[str, ...]]] = {
     OFFLINE: (READY, NOT_READY, OFFLINE),
@@ -112,6 +163,16 @@ def call_after(state: str, event: ev.Event) -> str:
     if after is None:
         raise ImpossibleEvent(f"{type(event).__name__} cannot happen to a call that is {state}: {event!r}")
     return after
+
+
+def reservation_after(state: str, event: ev.Event) -> None:
+    """Raise `ImpossibleEvent` where a reservation in this state cannot end so."""
+    outcomes = RESERVATION[state].get(type(event))
+    outcome = event.outcome if isinstance(event, ev.ReservationClosed) else state
+    if outcomes is None and not isinstance(event, ev.JointAccepted):
+        raise ImpossibleEvent(f"{type(event).__name__} cannot happen to a reservation that is {state}: {event!r}")
+    if isinstance(event, ev.ReservationClosed) and outcome not in (outcomes or ()):
+        raise ImpossibleEvent(f"{outcome!r} is no way for a reservation to end: {event!r}")
 
 
 def room_after(state: str, event: ev.Event) -> str:

@@ -1,23 +1,25 @@
-"""Who gets whom: one free agent takes the most due call it may serve; one waiting call takes the strategy's first agent.
+"""Who gets whom, at the end of every step.
 
-After each step the engine places what the step touched (a call that began to wait, an agent who became free) until
-nothing touched is left, so no idle eligible agent ever stands beside a waiting eligible call (ROUTING.md 5.18).
-The most due call goes first, whether it was touched itself or an agent became free for it; only then the queue's
-strategy says which agent. Cost: O(queues of the agent + log n) a freed agent, O(log n) a call.
+What the step touched is put up: calls that began to wait (`state.unplaced`), agents who became free (`state.freed`), queues
+that serve again (`state.reopened`). New pairs can only come from these, since no eligible agent stood beside a waiting call
+before (ROUTING.md 5.18). Three cases, cheapest first:
+
+1. one call and nobody freed: the strategy's first agent, else its place in the line;
+2. one agent freed and no call: the most due call of all lanes the agent serves, else a place in the pools;
+3. more: the most due set of maximum size (`bursts`), or one by one while a joint call waits (`joint`).
+
+Here are cases 1 and 2; `placing` tells the cases apart. Cost: O(queues of the agent x open needs + log n). Not here: which
+calls may wait at all (`admission`, `limits`).
 """
 
-from heapq import heapify, heappop, heappush
 from typing import Protocol
 
-from dispatch import lifecycle as lc
-from dispatch.choice import Candidate
+from dispatch.choice import Candidate, Entry
 from dispatch.events import CallReserved, Event
-from dispatch.model import Agent, Call
+from dispatch.lanes import Lane
+from dispatch.model import Call
 from dispatch.state import State
 from dispatch.waiting import Key
-
-Wish = tuple[int, int, str, str]
-"""(due_at_ms, order, call id, agent id): a call to place; with an agent id, because that agent became free for it."""
 
 
 class Decider(Protocol):
@@ -31,75 +33,109 @@ class Decider(Protocol):
         ...
 
 
-def place(engine: Decider) -> None:
-    """Match all that this step touched, the most due call first (ROUTING.md 5.16, 5.19)."""
+def is_eligible(engine: Decider, candidate: Candidate, call: Call, lane: Lane) -> bool:
+    """May this agent be asked for this call, which waits in this lane, right now? The queue itself is looked at apart."""
+    if candidate.free_units < lane.pool.cost_units or lane.pool not in candidate.kind.pools:
+        return False
+    kept_for = engine.state.kept_for(call)
+    return not has_refused(call, candidate.agent.id, engine.now_ms) and kept_for in ("", candidate.agent.id)
+
+
+def has_refused(call: Call, agent_id: str, now_ms: int) -> bool:
+    """Is this agent not to be asked for this call yet?"""
+    return call.refused_until_ms is not None and call.refused_until_ms.get(agent_id, 0) > now_ms
+
+
+def place_call(engine: Decider, call: Call) -> bool:
+    """Case 1: reserve the strategy's first agent for a call that stands nowhere yet; say whether there was one."""
     state = engine.state
-    if not state.unplaced and not state.freed:
+    queue = state.queues[call.queue_id]
+    if not queue.is_serving or call.not_before_ms > engine.now_ms:
+        return False
+    lane = state.lane_of(call)
+    if call.favourite is not None:
+        candidate = state.candidates.get(call.favourite.agent_id)
+        if candidate is not None and is_eligible(engine, candidate, call, lane):
+            reserve(engine, call, candidate, lane, call.favourite.rule)
+            return True
+        if state.kept_for(call):
+            return False
+    entry = lane.pool.first(call, engine.now_ms)
+    if entry is None:
+        return False
+    reserve(engine, call, entry[4], lane, lane.pool.queue.strategy, entry)
+    return True
+
+
+def place_agent(engine: Decider, candidate: Candidate) -> None:
+    """Case 2: reserve the most due call for an agent who became free and stands in no pool yet, else offer the agent."""
+    call = most_due(engine, candidate)
+    if call is None:
+        engine.state.offer(candidate)
         return
-    wishes: list[Wish] = [(*state.key(call), "") for call in state.unplaced]
-    heapify(wishes)
-    state.unplaced = []
-    while state.freed or wishes:
-        if state.freed:
-            freed, state.freed = state.freed, []
-            for candidate in freed:
-                _wish(engine, wishes, candidate)
-            continue
-        _, _, call_id, agent_id = heappop(wishes)
-        asked_id = _place_call(engine, call_id)
-        if agent_id and asked_id != agent_id:
-            _wish(engine, wishes, state.candidates[agent_id])
+    lane = engine.state.lane_of(call)
+    favourite = call.favourite
+    is_favourite = favourite is not None and favourite.agent_id == candidate.agent.id
+    rule = favourite.rule if favourite is not None and is_favourite else lane.pool.queue.strategy
+    reserve(engine, call, candidate, lane, rule)
 
 
-def _place_call(engine: Decider, call_id: str) -> str:
-    """Reserve an agent for the call if there is one; return who it is, or ''."""
-    state = engine.state
-    call = state.calls.get(call_id)
-    if call is None or call.state != lc.WAITING or call.is_customer_gone:
-        return ""
-    agent = state.queues[call.queue_id].pool.first(call.refused_until_ms, engine.now_ms)
-    if agent is None:
-        return ""
-    _reserve(engine, call, agent)
-    return agent.id
-
-
-def _wish(engine: Decider, wishes: list[Wish], candidate: Candidate) -> None:
-    """Put the most due call that the agent may take now, if any, among those to be placed."""
-    if candidate.free_units > 0:
-        key = _most_due_key(engine, candidate)
-        if key is not None:
-            heappush(wishes, (*key, candidate.agent.id))
-
-
-def _most_due_key(engine: Decider, candidate: Candidate) -> Key | None:
-    """Across all queues that the agent may serve, the most due call that it has not just refused."""
+def most_due(engine: Decider, candidate: Candidate) -> Call | None:
+    """Across all lanes that the agent may serve and the calls kept for the agent, the most due one (no joint calls)."""
     state = engine.state
     best: Key | None = None
-    for pool in candidate.pools:
-        if pool.cost_units > candidate.free_units:
+    units = candidate.free_units
+    for pool in candidate.kind.pools:
+        if pool.cost_units > units:
             continue
-        for queue_id in pool.queue_ids:
-            line = state.queues[queue_id].line
-            key = line.head()
-            if key is None or (best is not None and best <= key):
+        for lane in pool.lanes:
+            if not lane.line or lane.expert_pool is not None or not lane.queue.is_serving:
                 continue
-            for key in line:
-                if best is not None and best <= key:
-                    break
-                if not _has_refused(state.calls[key[2]], candidate.agent, engine.now_ms):
-                    best = key
-                    break
+            head = lane.line.head()
+            if head is None or (best is not None and best <= head):
+                continue
+            best = _first_not_refused(engine, candidate, lane, best)
+    for key in candidate.kept:
+        if best is not None and best <= key:
+            break
+        call = state.calls[key[2]]
+        lane = state.lane_of(call)
+        if lane.expert_pool is None and lane.queue.is_serving and is_eligible(engine, candidate, call, lane):
+            best = key
+            break
+    return state.calls[best[2]] if best is not None else None
+
+
+def _first_not_refused(engine: Decider, candidate: Candidate, lane: Lane, best: Key | None) -> Key | None:
+    """The most due call of the lane that the agent has not refused, if more due than `best`, else `best`."""
+    calls, agent_id = engine.state.calls, candidate.agent.id
+    for key in lane.line:
+        if best is not None and best <= key:
+            break
+        if not has_refused(calls[key[2]], agent_id, engine.now_ms):
+            return key
     return best
 
 
-def _has_refused(call: Call, agent: Agent, now_ms: int) -> bool:
-    return call.refused_until_ms is not None and call.refused_until_ms.get(agent.id, 0) > now_ms
-
-
-def _reserve(engine: Decider, call: Call, agent: Agent) -> None:
-    plan = engine.state.queues[call.queue_id].plan
+def reserve(
+    engine: Decider,
+    call: Call,
+    candidate: Candidate,
+    lane: Lane,
+    rule: str,
+    entry: Entry | None = None,
+    role: str = "agent",
+) -> None:
+    """Let the call ring at the agent. `entry`: the top of the pool, whose next one is the runner-up."""
+    plan = lane.queue.plan
+    agent = candidate.agent
     attempt = call.attempt + 1
+    runner_up = ""
+    if entry is not None:
+        # A new stamp makes the entry stale, so that what the pool finds first now is who would have been next.
+        candidate.stamp += 1
+        following = lane.pool.first(call, engine.now_ms)
+        runner_up = following[4].agent.id if following is not None else ""
     engine.emit(
         CallReserved(
             engine.now_ms,
@@ -111,8 +147,13 @@ def _reserve(engine: Decider, call: Call, agent: Agent) -> None:
             attempt,
             engine.now_ms + plan.reservation_timeout_ms,
             engine.now_ms - call.queued_at_ms,
-            f"{plan.strategy} idle_since={agent.idle_since_ms}",
+            rule,
             call.business_reference,
             call.media,
+            role,
+            lane.key[0],
+            entry[0] if entry is not None else agent.idle_since_ms,
+            runner_up,
+            plan.cost_units,
         )
     )

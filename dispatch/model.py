@@ -4,12 +4,11 @@ They are msgspec structs so that a snapshot is their plain encoding. What can be
 idle agents, timers) is not here but in `dispatch/state.py`, rebuilt after a restore.
 """
 
-from typing import Any
-
 from msgspec import Struct, field
 
 from dispatch import lifecycle as lc
 from dispatch.events import Event
+from dispatch.wishes import Favourite, Wishes
 
 KEPT_EVENTS_MAX = 256
 """Events kept per client for a resume (SAFETY.md 10)."""
@@ -19,6 +18,8 @@ ANSWERS_MAX = 64
 """Answers kept per connected principal (SAFETY.md 6)."""
 KEY_RETENTION_MS = 86_400_000
 """REST idempotency keys are answered for 24 h (SAFETY.md 6)."""
+ABSOLUTE_MS = 1 << 52
+"""How much earlier an absolute call is due: before any call that is not, and among themselves as ever."""
 KEY_PREFIX = "key:"
 """Command ids that start so are REST idempotency keys."""
 
@@ -30,6 +31,30 @@ class Room(Struct, array_like=True, gc=False):
     state: str = lc.REQUESTED
     worker_id: str = ""
     worker_epoch: int = 0
+
+
+class Reservation(Struct, array_like=True, gc=False):
+    """An agent who is asked for a call and has not answered, or one of a joint pair who waits for the other."""
+
+    id: str
+    agent_id: str
+    expires_at_ms: int
+    cost_units: int
+    """What the agent pays for it; fixed when reserved, so that a reload in between gives back the same."""
+    role: str = "agent"
+    """`agent` (owner to be), `expert`, `third` or `consult`."""
+    agent_gone_until_ms: int = 0
+    """When a disconnected agent's reservation is given back; 0 while connected."""
+    is_accepted: bool = False
+    """Joint need: this one has accepted already."""
+
+
+class Party(Struct, array_like=True, gc=False, frozen=True):
+    """A further agent in a call, beside its owner."""
+
+    agent_id: str
+    role: str
+    cost_units: int
 
 
 class Call(Struct, array_like=True, gc=False, kw_only=True):
@@ -49,42 +74,83 @@ class Call(Struct, array_like=True, gc=False, kw_only=True):
     state: str = lc.WAITING
     attempt: int = 0
     """Reservations made so far."""
-    reservation_id: str = ""
     agent_id: str = ""
-    """Who is asked (reserved) or talks (connecting, connected); after the end, who talked last."""
-    expires_at_ms: int = 0
-    """The pending reservation's end; 0 without one."""
+    """The owner: who talks (connecting, connected); after the end, who talked last; of an invited call who invited."""
+    reservation_id: str = ""
+    """The accepted one of the owner; empty before."""
     cost_units: int = 0
-    """What the current agent pays for it; fixed when reserved, so that a reload in between gives back the same."""
-    agent_gone_until_ms: int = 0
-    """When a disconnected agent's reservation is given back; 0 while connected."""
+    """What the owner pays for it."""
+    reservations: tuple[Reservation, ...] = ()
+    """Who is asked now, oldest first. Rebound, never changed in place: most calls share the empty one."""
+    parties: tuple[Party, ...] = ()
     media_until_ms: int = 0
     """By when the media must stand (connecting, or again after a loss); 0 when it stands."""
     refused_until_ms: dict[str, int] | None = None
-    """Agent id -> until when that agent is not asked again for this call."""
+    """Agent id -> until when that agent is not asked again for this call; `NEVER_MS`: excluded."""
     requeued_count: int = 0
     room_attempt: int = 0
-    rooms: list[Room] = field(default_factory=list)
-    joined: list[str] = field(default_factory=list)
-    recording_parties: list[str] = field(default_factory=list)
-    unsealed: list[int] = field(default_factory=list)
+    rooms: tuple[Room, ...] = ()
+    joined: tuple[str, ...] = ()
+    recording_parties: tuple[str, ...] = ()
+    unsealed: tuple[int, ...] = ()
     """Attempts whose recording is not sealed yet."""
     is_customer_gone: bool = False
     connected_at_ms: int = 0
     ended_at_ms: int = 0
     end_reason: str = ""
     forget_at_ms: int = 0
+    wishes: Wishes | None = None
+    favourite: Favourite | None = None
+    step: int = 0
+    """Relaxation step that is open; 0: the queue's own need."""
+    entered_at_ms: int = 0
+    """Since when it waits in this queue, for `wait_ms_max`; 0: since `queued_at_ms`."""
+    visited: tuple[str, ...] = ()
+    """Queues it was in before: an overflow never leads back."""
+    is_callback: bool = False
+    """The customer need not be connected while it waits."""
+    callback_count: int = 0
+    """Callbacks that nobody answered."""
+    not_before_ms: int = 0
+    """Nobody is asked before (the next attempt of a callback); 0: at once."""
+    held_agent_id: str = ""
+    """Joint need: who is held until the other is free; empty: nobody."""
+    held_until_ms: int = 0
+    hold_not_before_ms: int = 0
+    """Joint need: nobody is held again before."""
+    invited_until_ms: int = 0
+    on_hold_until_ms: int = 0
+    """The customer is on hold until then at most; 0: not on hold."""
+    supervisors: dict[str, str] | None = None
+    """Supervisor id -> `monitor`, `whisper` or `barge`."""
+    credit_ms: int = 0
+    """Priority, as it is in `due_at_ms`."""
+    is_absolute: bool = False
 
     @property
     def key(self) -> tuple[int, int]:
-        """The one order key of waiting lines (ROUTING.md 3)."""
-        return (self.due_at_ms, self.order)
+        """The one order key of waiting lines (ROUTING.md 3): absolute first, then who is due first, then who came first."""
+        return (self.due_at_ms - ABSOLUTE_MS if self.is_absolute else self.due_at_ms, self.order)
 
     def room(self) -> Room | None:
         """The room that counts, or None before the first accept and after a loss at the end."""
         for room in self.rooms:
             if room.attempt == self.room_attempt and room.state != lc.CLOSING:
                 return room
+        return None
+
+    def reservation_of(self, agent_id: str) -> Reservation | None:
+        """What this agent is asked for, or None."""
+        for reservation in self.reservations:
+            if reservation.agent_id == agent_id:
+                return reservation
+        return None
+
+    def party_of(self, agent_id: str) -> Party | None:
+        """What this agent is in the call beside its owner, or None."""
+        for party in self.parties:
+            if party.agent_id == agent_id:
+                return party
         return None
 
 
@@ -117,6 +183,7 @@ class Agent(Struct, array_like=True, kw_only=True):
     not_before_ms: int = 0
     """No reservation before this instant (after a missed one)."""
     misses: int = 0
+    """Reservations not answered, in a row; an answer and becoming ready reset it."""
     is_gone: bool = False
     """The connection dropped and its grace runs: not asked meanwhile."""
     is_retired: bool = False
@@ -124,6 +191,28 @@ class Agent(Struct, array_like=True, kw_only=True):
     engagements: dict[str, str] = field(default_factory=dict)
     """Call id -> reserved, in_call or wrap_up."""
     wrap_ups: dict[str, WrapUpWork] = field(default_factory=dict)
+    region: str = ""
+    carrier: str = ""
+    held_for_call_id: str = ""
+    """The joint call for which this agent is held; empty: none."""
+    reserved_order: int = 0
+    """Number of this agent's latest reservation within the division: `round_robin`."""
+    answered_count: int = 0
+    """Calls accepted since sign-in: `fewest_calls`."""
+    signed_in_at_ms: int = 0
+    not_ready_since_ms: int = 0
+    """0 while ready, or busy."""
+    not_ready_ms: int = 0
+    """Time not ready and not busy since sign-in, until the latest change."""
+    busy_since_ms: int = 0
+    """Since when there is a call or wrap-up; 0: there is none."""
+    busy_ms: int = 0
+    """Time with a call or wrap-up since sign-in, until the latest change: `least_occupied`."""
+    missed_count: int = 0
+    declined_count: int = 0
+    busy_count: int = 0
+    lost_count: int = 0
+    """Reservations since sign-in that ended so: not answered, declined, busy elsewhere, connection lost (FreeSWITCH #152)."""
 
 
 class Recipient(Struct, array_like=True, kw_only=True):
@@ -139,20 +228,41 @@ class Recipient(Struct, array_like=True, kw_only=True):
     """0 while connected, or when nothing waits for it to come back."""
 
 
+class LastAgent(Struct, array_like=True, gc=False, frozen=True):
+    """Whom a customer talked to last, and when that ended."""
+
+    agent_id: str
+    at_ms: int
+
+
 class Pace(Struct, array_like=True, gc=False):
     """How fast a queue is answered, for `dispatch/estimate.py`."""
 
     answered_at_ms: int = 0
     gap_ms: int = 0
+    """Smoothed time between two answers."""
+    talk_ms: int = 0
+    """Smoothed talk."""
+    line_since_ms: int = 0
+    """Since when somebody stands in the line, as far as not yet in `pending_ms`; 0: nobody does."""
+    pending_ms: int = 0
+    """Time with a line since the last call left it."""
+    line_ms: int = 0
+    """Time with a line until the last call left it, the older the less."""
+    left_units: int = 0
+    """Calls that left it in that time, the older the less, in `estimate.LEFT_UNIT`ths."""
 
 
-class Remembered(Struct, array_like=True, gc=False):
+class Remembered(Struct, array_like=True, gc=False, frozen=True):
     """The answer once given to a command."""
 
     reason: str
-    value: dict[str, Any] | None
+    value: bytes
+    """MessagePack of the reply's value, empty for none: a dictionary would cost 200 bytes more, 60,000 times."""
     fingerprint: int
     at_ms: int
+    id: str = ""
+    """The command's, where answers are kept in a list by principal."""
 
 
 def customer_recipient(customer_id: str) -> str:

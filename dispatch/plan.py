@@ -5,10 +5,12 @@ live engine had. Reading the TOML file and naming its mistakes is `actors/config
 here (`Plan.problems`) is what makes a plan meaningless to the engine: names that do not exist, names twice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
+
+from dispatch.hours import Hours
 
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}\Z")]
 """Ids of agents, queues, skills and divisions: 1 to 64 characters that need no quoting in a URL, key or log."""
@@ -26,7 +28,33 @@ Media = Literal["room", "external"]
 """`room`: our media workers carry the call. `external`: another system does; the agent's client reports `connected`."""
 
 WrapUp = Literal["none", "timed", "until_done"]
-Strategy = Literal["longest_idle"]
+STRATEGIES = (
+    "longest_idle", "most_skilled", "least_occupied", "round_robin", "fewest_calls", "relationship", "nearest"
+)  # fmt: skip
+"""Ours; `dispatch/choice.py` says what each means and takes registered ones."""
+
+STEPS_MAX = 8
+"""Relaxation steps of a queue."""
+
+
+class Relaxation(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A step that widens the need as time passes."""
+
+    after_ms: Annotated[int, Meta(ge=1, le=DAY_MS)]
+    """Since the call was queued, whatever happened to it meanwhile."""
+    need: dict[Id, Level] = field(default_factory=dict)
+    """Holds from then on, instead of the need before; it may only ask for less."""
+
+
+class Way(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What happens to a call that meets a limit. Of a list of ways the first that is possible is taken."""
+
+    do: Literal["overflow", "callback", "message", "refuse"]
+    """`overflow`: to the first of `queues` that takes it, at the old queued-at time; `callback`: it keeps its place and the
+    customer is called back; `message`: it ends, and the customer is asked for a message; `refuse`: it ends by name."""
+    queues: list[Id] = field(default_factory=list)
+    text: str = ""
+    """Shown to the customer."""
 
 
 class QueuePlan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -37,14 +65,36 @@ class QueuePlan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     """Skill -> lowest level. An agent who has all of them may serve the queue. Empty: every agent may."""
     name: dict[str, str] = field(default_factory=dict)
     """Language tag (`en`, `zh`) -> the name shown to people."""
-    strategy: Strategy = "longest_idle"
+    strategy: str = "longest_idle"
+    """Which of several free agents is asked: one of `STRATEGIES`, or a registered one."""
     target_ms: DurationMs = 20_000
     """Service-level target; the order key is queued_at + target - priority credit (ROUTING.md 3)."""
+    priority_credit_ms_max: DurationMs = 90_000
+    """Most that a call's priority may bring forward its due instant. A bank's published VIP rule was 1.5 minutes."""
+    relaxation: Annotated[list[Relaxation], Meta(max_length=STEPS_MAX)] = field(default_factory=list)
+    needs_max: Annotated[int, Meta(ge=1, le=1_000)] = 64
+    """Distinct needs of live calls beside the queue's own; one more is refused as `too_many_needs`."""
+    reservations_max: Annotated[int, Meta(ge=1, le=50)] = 1
+    """Agents who are asked for one call at once; the first accept wins."""
+    preferred_window_ms: DurationMs = 30_000
+    """How long a call is kept for its preferred agent, its manager (`relationship`) or its last agent."""
+    last_agent_window_ms: DurationMs = 0
+    """A customer who calls again within it goes to the same agent first. 0: no memory of agents."""
+    joint_need: dict[Id, Level] = field(default_factory=dict)
+    """A second person whom every call needs at once; empty: none."""
+    joint_hold_ms: DurationMs = 10_000
+    """How long one person may be held for a joint call until the other is free. 0: never held."""
     reservation_timeout_ms: ReservationTimeoutMs = 20_000
     decline_delay_ms: DurationMs = 30_000
     """How long an agent who declined a call is not asked again for that same call."""
+    reject_delay_ms: DurationMs = 0
+    """How long an agent who declined a call gets no reservation at all."""
+    busy_delay_ms: DurationMs = 30_000
+    """How long an agent who was busy elsewhere gets no reservation at all."""
     no_answer_delay_ms: DurationMs = 5_000
     """How long an agent who let a reservation expire gets no reservation at all."""
+    disconnect_delay_ms: DurationMs = 0
+    """How long an agent whose connection dropped while it rang gets no reservation at all, once back."""
     misses_max: Annotated[int, Meta(ge=1, le=100)] = 2
     """Reservations missed in a row after which the agent becomes not_ready(no_answer)."""
     wrap_up: WrapUp = "timed"
@@ -54,7 +104,35 @@ class QueuePlan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     connecting_timeout_ms: ReservationTimeoutMs = 15_000
     cost_units: Units = 100
     waiting_max: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
-    """Calls that may wait; one more is refused as `queue_full` unless an agent is free for it. 0: nobody may wait."""
+    """Calls that may wait; one more meets `on_full` unless an agent is free for it. 0: nobody may wait."""
+    wait_ms_max: DurationMs = 0
+    """How long a call may wait in this queue before `on_wait`. 0: as long as the customer likes."""
+    in_call_max: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """Calls of this queue that may ring or talk at once; more wait beside free agents. 0: no cap."""
+    hours: Hours | None = None
+    """When the queue takes calls; None: always."""
+    closing_grace_ms: DurationMs = 1_800_000
+    """How long who waits is still served after closing time; then `on_closed`."""
+    on_full: list[Way] = field(default_factory=list)
+    """At `waiting_max`. Empty, or nothing in it possible: refused as `queue_full`."""
+    on_wait: list[Way] = field(default_factory=list)
+    """At `wait_ms_max`. Empty, or nothing in it possible: ended as `waited_too_long`."""
+    on_no_agents: list[Way] = field(default_factory=list)
+    """When no eligible agent is signed in, for new and for waiting calls. Empty: they wait. Nothing possible: `no_agents`."""
+    on_closed: list[Way] = field(default_factory=list)
+    """Outside of `hours`. Empty, or nothing in it possible: refused or ended as `queue_closed`."""
+    callbacks_max: Annotated[int, Meta(ge=0, le=1_000_000)] = 1_000
+    """Calls of this queue that may wait for a callback at once. 0: no callbacks."""
+    callback_answer_ms: ReservationTimeoutMs = 60_000
+    """How long a customer who is called back has to come."""
+    callback_retry_ms: DurationMs = 300_000
+    """After that, how long until the next attempt, at the old place."""
+    callback_attempts_max: Annotated[int, Meta(ge=1, le=100)] = 3
+    """Attempts after which the call ends as `callback_unanswered`."""
+    hold_ms_max: ReservationTimeoutMs = 600_000
+    """How long a customer may be on hold before the hold ends by itself."""
+    transfer_credit_ms: DurationMs = 90_000
+    """Priority credit of a call that is transferred into this queue, unless the transfer says less."""
     recording: Recording = "required"
     media: Media = "room"
 
@@ -67,6 +145,9 @@ class AgentPlan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     name: str = ""
     """Shown to customers; a work name, no personal record."""
     capacity_units: Units = 100
+    region: str = ""
+    carrier: str = ""
+    """Where the agent sits, for strategy `nearest`."""
 
 
 class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -88,9 +169,16 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     idempotency_keys_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 200_000
     live_calls_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 60_000
     """Calls that have not ended; one more is refused as `hall_full`."""
+    last_agents_max: Annotated[int, Meta(ge=0, le=10_000_000)] = 100_000
+    """Customers whose last agent is remembered; the oldest is forgotten first."""
+    invitation_ms: Annotated[int, Meta(ge=1_000, le=7 * DAY_MS)] = 600_000
+    """How long an invitation to a customer stays open unless it says less."""
 
-    def problems(self) -> Iterator[tuple[str, str]]:
-        """Yield (key, what is wrong) for each contradiction inside the plan, in file order."""
+    def problems(self, registered: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
+        """Yield (key, what is wrong) for each contradiction inside the plan, in file order.
+
+        `registered`: strategies beside `STRATEGIES` that this program knows.
+        """
         yield from _twice("queues", [queue.id for queue in self.queues])
         yield from _twice("agents", [agent.id for agent in self.agents])
         known = {queue.id for queue in self.queues}
@@ -100,16 +188,40 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
             if target not in known:
                 yield f"retired.{retired}", f"{target!r} is not a queue of this division"
         for index, queue in enumerate(self.queues):
-            if queue.media == "external" and queue.recording != "off":
-                yield (
-                    f"queues[{index}].recording",
-                    f"{queue.recording!r} cannot be kept where media is 'external': the other system records; say 'off'",
-                )
-            if queue.wrap_up_ms > queue.wrap_up_ms_max:
-                yield (
-                    f"queues[{index}].wrap_up_ms",
-                    f"{queue.wrap_up_ms} is more than wrap_up_ms_max {queue.wrap_up_ms_max}",
-                )
+            for key, what in _queue_problems(queue, known, {*STRATEGIES, *registered}):
+                yield f"queues[{index}].{key}", what
+
+
+def _queue_problems(queue: QueuePlan, known: set[str], strategies: set[str]) -> Iterator[tuple[str, str]]:
+    if queue.strategy not in strategies:
+        yield "strategy", f"{queue.strategy!r} is unknown; known are {', '.join(sorted(strategies))}"
+    if queue.media == "external" and queue.recording != "off":
+        yield (
+            "recording",
+            f"{queue.recording!r} cannot be kept where media is 'external': the other system records; say 'off'",
+        )
+    if queue.wrap_up_ms > queue.wrap_up_ms_max:
+        yield "wrap_up_ms", f"{queue.wrap_up_ms} is more than wrap_up_ms_max {queue.wrap_up_ms_max}"
+    yield from _relaxation_problems(queue)
+    for what in queue.hours.problems() if queue.hours else []:
+        yield "hours", what
+    for key in ("on_full", "on_wait", "on_no_agents", "on_closed"):
+        for way in getattr(queue, key):
+            if (way.do == "overflow") != bool(way.queues):
+                yield key, "'overflow' needs queues, the other ways have none"
+            for queue_id in way.queues:
+                if queue_id not in known or queue_id == queue.id:
+                    yield key, f"{queue_id!r} is not another queue of this division"
+
+
+def _relaxation_problems(queue: QueuePlan) -> Iterator[tuple[str, str]]:
+    need, after_ms = queue.need, 0
+    for index, step in enumerate(queue.relaxation):
+        if step.after_ms <= after_ms:
+            yield f"relaxation[{index}].after_ms", f"{step.after_ms} is not later than the step before ({after_ms})"
+        if not meets(need, step.need):
+            yield f"relaxation[{index}].need", "asks for more than the step before; a step may only ask for less"
+        need, after_ms = step.need, step.after_ms
 
 
 def _twice(key: str, ids: list[str]) -> Iterator[tuple[str, str]]:

@@ -3,8 +3,11 @@
 from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch import lifecycle as lc
+from dispatch.choice import registered_strategies
 from dispatch.effects import Reply
+from dispatch.limits import move_call, open_steps
 from dispatch.matching import Decider
+from dispatch.patience import release_favourite
 
 
 def apply_plan(engine: Decider, command: cm.ApplyPlan) -> Reply:
@@ -13,7 +16,8 @@ def apply_plan(engine: Decider, command: cm.ApplyPlan) -> Reply:
     role = command.principal.partition(":")[0]
     if role not in ("operator", "system"):
         return Reply("not_yours")
-    problems = [f"{key}: {what}" for key, what in command.plan.problems()]
+    known = registered_strategies()
+    problems = [f"{key}: {what}" for key, what in command.plan.problems(known)]
     if command.plan.division_id != state.division_id:
         problems.append(f"division_id: {command.plan.division_id!r} is not this division, {state.division_id!r}")
     if problems:
@@ -27,7 +31,11 @@ def apply_plan(engine: Decider, command: cm.ApplyPlan) -> Reply:
         return Reply("", {"is_changed": False})
     engine.emit(ev.PlanApplied(engine.now_ms, command.plan, command.digest))
     for call in waiting:
-        queue_id = command.plan.retired[call.queue_id]
-        due_at_ms = call.queued_at_ms + state.queues[queue_id].plan.target_ms
-        engine.emit(ev.CallMoved(engine.now_ms, call.id, call.queue_id, queue_id, due_at_ms))
+        move_call(engine, call, state.queues[command.plan.retired[call.queue_id]], "retired")
+    for call in list(state.calls.values()):
+        agent = state.agents.get(call.favourite.agent_id) if call.favourite is not None else None
+        if call.favourite is not None and (agent is None or agent.is_retired):
+            release_favourite(engine, call, "signed_out")
+        if call.state not in (lc.INVITED, lc.ENDED):
+            open_steps(engine, call)
     return Reply("", {"is_changed": True})

@@ -9,71 +9,127 @@ from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch.effects import Reply
 from dispatch.matching import Decider
-from dispatch.model import Agent, Call, WrapUpWork, agent_recipient
+from dispatch.model import Agent, Call, Reservation, WrapUpWork, agent_recipient
+from dispatch.patience import release_favourite
 
 
-def _pending(engine: Decider, reservation_id: str, agent_id: str, principal: str) -> Call | Reply:
+def _pending(engine: Decider, reservation_id: str, agent_id: str, principal: str) -> tuple[Call, Reservation] | Reply:
     call = engine.state.calls.get(reservation_id.rpartition(".")[0])
     if call is None:
         return Reply("unknown_reservation")
     role = principal.partition(":")[0]
     if role == "customer" or (role == "agent" and principal != agent_recipient(agent_id)):
         return Reply("not_yours")
-    if call.reservation_id != reservation_id:
-        return Reply("not_pending", {"call_state": call.state})
-    if call.agent_id != agent_id:
-        return Reply("not_yours")
-    if call.state != lc.RESERVED:
-        return Reply("not_pending", {"call_state": call.state})
-    return call
+    for reservation in call.reservations:
+        if reservation.id == reservation_id:
+            if reservation.agent_id != agent_id:
+                return Reply("not_yours")
+            return call, reservation
+    return Reply("not_pending", {"call_state": call.state})
 
 
 def accept(engine: Decider, command: cm.AcceptReservation) -> Reply:
     """Bridge the call to the agent, or say why it is too late."""
-    call = _pending(engine, command.reservation_id, command.agent_id, command.principal)
-    if isinstance(call, Reply):
-        return call
+    found = _pending(engine, command.reservation_id, command.agent_id, command.principal)
+    if isinstance(found, Reply):
+        return found
+    call, reservation = found
+    if reservation.is_accepted:
+        return Reply("", {"call_id": call.id})
+    if call.state in lc.TALKING:
+        engine.emit(ev.PartyAdded(engine.now_ms, call.id, reservation.id, reservation.agent_id, reservation.role))
+    elif any(one.role == "expert" for one in call.reservations):
+        _accept_joint(engine, call, reservation)
+    else:
+        for other in call.reservations:
+            if other is not reservation:
+                _close(engine, call, other, "rescinded", "accepted_by_other")
+        _bridge(engine, call, reservation)
+    return Reply("", {"call_id": call.id})
+
+
+def _bridge(engine: Decider, call: Call, reservation: Reservation) -> None:
     plan = engine.state.queues[call.queue_id].plan
-    until_ms = engine.now_ms + plan.connecting_timeout_ms
+    timeout_ms = plan.callback_answer_ms if call.is_callback else plan.connecting_timeout_ms
     room_attempt = call.room_attempt + 1 if call.media == "room" else 0
     engine.emit(
-        ev.ReservationAccepted(engine.now_ms, call.id, command.reservation_id, command.agent_id, until_ms, room_attempt)
+        ev.ReservationAccepted(
+            engine.now_ms, call.id, reservation.id, reservation.agent_id, engine.now_ms + timeout_ms, room_attempt
+        )
     )
-    return Reply("", {"call_id": call.id})
+
+
+def _accept_joint(engine: Decider, call: Call, reservation: Reservation) -> None:
+    """The first of the two waits for the other; the second brings both into the call."""
+    if not all(one.is_accepted for one in call.reservations if one is not reservation):
+        engine.emit(ev.JointAccepted(engine.now_ms, call.id, reservation.id, reservation.agent_id))
+        return
+    both = sorted(call.reservations, key=lambda one: one.role)
+    for one in both:
+        if one.role == "agent":
+            _bridge(engine, call, one)
+        else:
+            engine.emit(ev.PartyAdded(engine.now_ms, call.id, one.id, one.agent_id, one.role))
 
 
 def decline(engine: Decider, command: cm.DeclineReservation) -> Reply:
     """Give the call back to its old place; the others are asked first, this agent again after `decline_delay_ms`."""
-    call = _pending(engine, command.reservation_id, command.agent_id, command.principal)
-    if isinstance(call, Reply):
-        return call
+    found = _pending(engine, command.reservation_id, command.agent_id, command.principal)
+    if isinstance(found, Reply):
+        return found
     if len(command.reason) > cm.MAX_TEXT:
         return Reply("bad_value")
-    delay_ms = engine.state.queues[call.queue_id].plan.decline_delay_ms
-    engine.emit(
-        ev.ReservationClosed(
-            engine.now_ms,
-            call.id,
-            call.reservation_id,
-            call.agent_id,
-            "declined",
-            command.reason,
-            engine.now_ms + delay_ms if delay_ms else 0,
-        )
-    )
+    _close(engine, *found, "busy" if command.is_busy else "declined", command.reason)
     return Reply()
 
 
-def expire(engine: Decider, call: Call) -> None:
+def _close(engine: Decider, call: Call, reservation: Reservation, outcome: str, reason: str = "") -> None:
+    """End one reservation, with the delays that its outcome brings; of a joint pair the other one ends with it."""
+    plan, now_ms = engine.state.queues[call.queue_id].plan, engine.now_ms
+    for_call_ms = plan.decline_delay_ms if outcome in ("declined", "busy") else 0
+    if outcome == "expired":
+        for_call_ms = plan.no_answer_delay_ms
+    at_all_ms = {
+        "declined": plan.reject_delay_ms,
+        "busy": plan.busy_delay_ms,
+        "agent_lost": plan.disconnect_delay_ms,
+    }.get(outcome, 0)
+    others = [one for one in call.reservations if one is not reservation]
+    engine.emit(
+        ev.ReservationClosed(
+            now_ms,
+            call.id,
+            reservation.id,
+            reservation.agent_id,
+            outcome,
+            reason,
+            now_ms + for_call_ms if for_call_ms or outcome == "expired" else 0,
+            now_ms + at_all_ms if at_all_ms else 0,
+        )
+    )
+    is_joint = call.state == lc.RESERVED and any(one.role == "expert" for one in (reservation, *others))
+    for other in others if is_joint and outcome != "rescinded" else ():
+        _close(engine, call, other, "rescinded", "partner_" + outcome)
+    favourite = call.favourite
+    if favourite is not None and favourite.agent_id == reservation.agent_id and outcome != "rescinded":
+        release_favourite(engine, call, outcome)
+
+
+def expire(engine: Decider, call: Call, agent_id: str) -> None:
     """Nobody answered in time, or the agent's connection did not come back: the call returns to its old place."""
-    is_lost = call.agent_gone_until_ms and call.agent_gone_until_ms <= engine.now_ms
-    plan = engine.state.queues[call.queue_id].plan
-    agent_id = call.agent_id
-    not_before_ms = 0 if is_lost else engine.now_ms + plan.no_answer_delay_ms
-    outcome = "agent_lost" if is_lost else "expired"
-    engine.emit(ev.ReservationClosed(engine.now_ms, call.id, call.reservation_id, agent_id, outcome, "", not_before_ms))
-    if not is_lost and engine.state.agents[agent_id].misses >= plan.misses_max:
-        give_back_reservations(engine, engine.state.agents[agent_id], "agent_left")
+    reservation = call.reservation_of(agent_id)
+    if reservation is None:
+        return
+    if reservation.agent_gone_until_ms and reservation.agent_gone_until_ms <= engine.now_ms:
+        _close(engine, call, reservation, "agent_lost")
+        return
+    if reservation.is_accepted:
+        # One of a joint pair who has accepted: the other one did not answer, which that one's own deadline says.
+        return
+    _close(engine, call, reservation, "expired")
+    agent = engine.state.agents[agent_id]
+    if agent.misses >= engine.state.queues[call.queue_id].plan.misses_max and agent.activity == lc.READY:
+        give_back_reservations(engine, agent, "agent_left")
         engine.emit(ev.AgentActivityChanged(engine.now_ms, agent_id, lc.NOT_READY, "no_answer"))
 
 
@@ -82,7 +138,9 @@ def give_back_reservations(engine: Decider, agent: Agent, outcome: str) -> None:
     for call_id, engagement in list(agent.engagements.items()):
         if engagement == lc.RESERVED:
             call = engine.state.calls[call_id]
-            engine.emit(ev.ReservationClosed(engine.now_ms, call.id, call.reservation_id, call.agent_id, outcome))
+            reservation = call.reservation_of(agent.id)
+            if reservation is not None:
+                _close(engine, call, reservation, outcome)
 
 
 def end_wrap_ups(engine: Decider, agent: Agent) -> None:

@@ -7,8 +7,8 @@ The engine knows no worker; it journals the one the shell chose before the room 
 from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch import lifecycle as lc
-from dispatch.admission import end_call, requeue
 from dispatch.effects import CloseRoom, Effect, OpenRoom, Reply, RequestRoom
+from dispatch.ending import end_call, miss_callback, requeue
 from dispatch.folding_rooms import is_media_standing
 from dispatch.matching import Decider
 from dispatch.model import Call, Room
@@ -16,7 +16,9 @@ from dispatch.state import State
 
 PARTIES = ("customer", "agent")
 
-ROOM_EVENTS = frozenset({ev.ReservationAccepted, ev.RoomAssigned, ev.RoomLost, ev.CallRequeued, ev.CallEnded})
+ROOM_EVENTS = frozenset(
+    {ev.ReservationAccepted, ev.RoomAssigned, ev.RoomLost, ev.CallRequeued, ev.CallTransferred, ev.CallEnded}
+)
 """Events after which a call's rooms may want something of the shell."""
 
 
@@ -186,8 +188,10 @@ def _connect_if_standing(engine: Decider, call: Call) -> None:
 
 
 def expire_media(engine: Decider, call: Call) -> None:
-    """The media did not stand in time: back to the old place once, then an end by name."""
-    if call.state == lc.CONNECTING:
+    """The media did not stand in time: back to the old place once, then an end by name; a callback is tried again."""
+    if call.state == lc.CONNECTING and call.is_callback:
+        miss_callback(engine, call)
+    elif call.state == lc.CONNECTING:
         requeue(engine, call, "media_failed")
     else:
         end_call(engine, call, "media_lost")

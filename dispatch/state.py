@@ -1,19 +1,24 @@
 """A division's state: the records, and the indexes that make every decision cheap.
 
-Records (`calls`, `agents`, `recipients`, `answers`, `keys`) are the truth, go into snapshots and change only in
-`dispatch/folding.py`. Indexes (waiting lines, pools, timers) are derived: kept up to date by the same arms, made anew
-by `rebuild` after a restore. Deciding (`admission`, `attendance`, `reservations`, `rooms`) only reads.
+Records (`calls`, `agents`, `recipients`, `answers`, `keys`, ...) are the truth, go into snapshots and change only in
+`dispatch/folding*.py`. Indexes (lanes, pools, timers) are derived: kept up to date by the same arms while the engine decides
+(`is_live`), left alone while it only follows, and made anew by `rebuild`. Deciding only reads.
 """
+
+from bisect import insort
 
 from dispatch import lifecycle as lc
 from dispatch import timers as tm
-from dispatch.choice import Candidate, Need, Pool, PoolKey, need_of
-from dispatch.events import Event
+from dispatch.choice import Candidate, Kind, Need, Pool, PoolKey, need_of, pool_key
+from dispatch.deadlines import arm_agent, arm_call, arm_waiting
+from dispatch.events import CallReserved, Event, ReservationClosed
+from dispatch.lanes import Lane, Queue
 from dispatch.model import (
     KEPT_EVENTS_MAX,
     KEPT_EVENTS_MS,
     Agent,
     Call,
+    LastAgent,
     Pace,
     Recipient,
     Remembered,
@@ -21,31 +26,8 @@ from dispatch.model import (
     customer_recipient,
 )
 from dispatch.plan import Plan, QueuePlan, meets
-from dispatch.timers import Timer, Timers
+from dispatch.timers import Timers
 from dispatch.waiting import Key, WaitingLine
-
-
-class Queue:
-    """A skill queue at work."""
-
-    __slots__ = ("counts", "is_retired", "line", "plan", "pool")
-
-    def __init__(self, plan: QueuePlan, pool: Pool) -> None:
-        self.plan = plan
-        self.pool = pool
-        self.line = WaitingLine()
-        self.counts = dict.fromkeys(lc.CALL_STATES, 0)
-        self.is_retired = False
-        """No longer in the plan: serves the calls it has, takes no new ones."""
-
-    def __repr__(self) -> str:
-        counts = " ".join(f"{state}={count}" for state, count in self.counts.items() if count)
-        return f"<Queue {self.plan.id} line={len(self.line)} {counts}>"
-
-    @property
-    def live_count(self) -> int:
-        """Calls of this queue that have not ended."""
-        return sum(self.counts[state] for state in lc.LIVE_STATES)
 
 
 class State:
@@ -61,22 +43,33 @@ class State:
         """Queue -> how fast it is answered."""
         self.now_ms = 0
         self.calls_admitted_count = 0
+        self.reservations_count = 0
+        """Reservations ever made: the numbers of `round_robin`."""
         self.calls: dict[str, Call] = {}
         self.call_by_customer: dict[str, str] = {}
         """Customer -> the call in memory that was queued last."""
+        self.last_agents: dict[str, LastAgent] = {}
+        """Customer -> whom they talked to last, in queues that remember it; oldest first, at most `last_agents_max`."""
         self.agents: dict[str, Agent] = {}
         self.recipients: dict[str, Recipient] = {}
         self.forgotten_seq_max = 0
         """No client that was forgotten ever had a higher number: one that comes back goes on above it, so that an old number
         is never taken for a new one."""
-        self.answers: dict[str, dict[str, Remembered]] = {}
+        self.answers: dict[str, list[Remembered]] = {}
+        """Principal -> the latest answers, oldest first."""
         self.keys: dict[str, Remembered] = {}
         """`principal|id` of REST idempotency keys, oldest first."""
+        # Derived from here on.
         self.queues: dict[str, Queue] = {}
         self.ended_count = 0
         """Calls in memory that have ended: the others are live."""
         self.pools: dict[PoolKey, Pool] = {}
+        self.kinds: dict[Need, Kind] = {}
         self.candidates: dict[str, Candidate] = {}
+        self.standing: dict[str, WaitingLine] = {}
+        """Call -> the line it stands in."""
+        self.joint_count = 0
+        """Calls with a joint need that stand in a line: while there are any, calls are served one by one."""
         self.timers = Timers()
         self.is_live = False
         """False while replaying: then nobody is told, and nothing is put up for matching."""
@@ -85,18 +78,33 @@ class State:
         """Calls to find an agent for at the end of this step."""
         self.freed: list[Candidate] = []
         """Agents to find a call for at the end of this step."""
+        self.reopened: list[Queue] = []
+        """Queues that may serve again: opened, or below their cap."""
+        self.rung: list[Call] = []
+        """Calls reserved in this step that may ring at more agents."""
+        self.holds: dict[str, str] = {}
+        """Joint call -> who is held for it."""
+        self.has_signed_out = False
+        """Somebody signed out in this step: a queue may be without agents."""
 
     def __repr__(self) -> str:
         live = sum(queue.live_count for queue in self.queues.values())
         return f"<State {self.division_id} live={live} calls={len(self.calls)} agents={len(self.agents)}>"
 
+    def pace(self, queue_id: str) -> Pace:
+        """How fast the queue is answered."""
+        pace = self.paces.get(queue_id)
+        if pace is None:
+            pace = self.paces[queue_id] = Pace()
+        return pace
+
     # -- telling clients
 
     def tell(self, recipient_id: str, event: Event) -> None:
-        """Number `event` for one client and keep it for a resume."""
+        """Number `event` for one client and keep it for a resume. Who was never connected has no numbers: nobody to tell."""
         recipient = self.recipients.get(recipient_id)
         if recipient is None:
-            recipient = self.recipients[recipient_id] = Recipient(id=recipient_id, seq=self.forgotten_seq_max)
+            return
         recipient.seq += 1
         kept = recipient.kept
         kept.append((recipient.seq, event))
@@ -106,140 +114,276 @@ class State:
             self.notices.append((recipient_id, recipient.seq, event))
 
     def tell_parties(self, call: Call, event: Event) -> None:
-        """Number `event` for the call's customer and, if it has one, its agent."""
-        customer = customer_recipient(call.customer_id)
-        if customer in self.recipients:
-            # Otherwise a later call of theirs was forgotten first, and with it all numbers: nobody is there to be told.
-            self.tell(customer, event)
+        """Number `event` for the call's customer and for everybody who is in it or asked for it."""
+        if not self.recipients:
+            return
+        self.tell(customer_recipient(call.customer_id), event)
         if call.agent_id:
             self.tell(agent_recipient(call.agent_id), event)
+        for reservation in call.reservations:
+            self.tell(agent_recipient(reservation.agent_id), event)
+        for party in call.parties:
+            self.tell(agent_recipient(party.agent_id), event)
+        for supervisor_id in call.supervisors or ():
+            self.tell("supervisor:" + supervisor_id, event)
+
+    def tell_asked(self, call: Call, event: CallReserved | ReservationClosed) -> None:
+        """Number `event` for the agent who is asked, and for whom the call belongs to: its owner, or its customer."""
+        if not self.recipients:
+            return
+        self.tell(agent_recipient(call.agent_id) if call.agent_id else customer_recipient(call.customer_id), event)
+        if event.agent_id != call.agent_id:
+            self.tell(agent_recipient(event.agent_id), event)
 
     # -- waiting lines
 
     def key(self, call: Call) -> Key:
         """The call's key in its waiting line."""
-        return (call.due_at_ms, call.order, call.id)
+        return (*call.key, call.id)
 
     def line_up(self, call: Call) -> None:
-        """A waiting call whose customer is there stands in its line, at the place its key gives."""
-        self.queues[call.queue_id].line.add(self.key(call))
+        """The call waits (again): at the end of this step it is placed, at an agent or at its place in the line."""
         if self.is_live:
+            arm_waiting(self, call)
             self.unplaced.append(call)
 
-    def leave_line(self, call: Call) -> None:
-        """The call waits no longer, or its customer is gone."""
-        self.queues[call.queue_id].line.remove(self.key(call))
+    def may_stand(self, call: Call) -> bool:
+        """Say whether the call has a place: it waits, and its customer is there or will be called back."""
+        return call.state == lc.WAITING and (call.is_callback or not call.is_customer_gone)
 
-    # -- agents at hand
+    def kept_for(self, call: Call) -> str:
+        """The agent whom nobody else may forestall now, or ''."""
+        favourite = call.favourite
+        return favourite.agent_id if favourite is not None and favourite.until_ms > self.now_ms else ""
+
+    def stand(self, call: Call) -> None:
+        """Give the call its place in its lane, or among the kept. The caller makes sure that it stands nowhere."""
+        queue, key, agent_id = self.queues[call.queue_id], self.key(call), self.kept_for(call)
+        if agent_id or call.not_before_ms > self.now_ms:
+            line = queue.kept
+            if agent_id in self.candidates and call.not_before_ms <= self.now_ms:
+                insort(self.candidates[agent_id].kept, key)
+        else:
+            lane = self.lane_of(call)
+            line = lane.line
+            self.joint_count += lane.expert_pool is not None
+        line.add(key)
+        self.standing[call.id] = line
+
+    def leave_line(self, call: Call) -> None:
+        """The call waits no longer, or its customer is gone, or its key is about to change. Nothing if it stands nowhere."""
+        line = self.standing.pop(call.id, None)
+        if line is None:
+            return
+        queue, key = self.queues[call.queue_id], self.key(call)
+        line.remove(key)
+        if line is not queue.kept:
+            self.joint_count -= self.lane_of(call).expert_pool is not None
+        elif call.favourite is not None and call.favourite.agent_id in self.candidates:
+            kept = self.candidates[call.favourite.agent_id].kept
+            if key in kept:
+                kept.remove(key)
+
+    def look_again(self, call: Call) -> None:
+        """Something changed for this call alone (a refusal is over, the next attempt of a callback): place it anew."""
+        if self.may_stand(call):
+            self.leave_line(call)
+            self.unplaced.append(call)
+
+    def lane_of(self, call: Call) -> Lane:
+        """The lane for the call's need of now; a new one costs O(kinds of agents)."""
+        queue = self.queues[call.queue_id]
+        step = min(call.step, len(queue.plan.relaxation))
+        own, joint = own_needs(call)
+        lane = queue.lanes.get((step, own, joint))
+        if lane is None:
+            need = need_at(queue.plan, step, own)
+            expert = dict(joint) or queue.plan.joint_need
+            expert_pool = self.pool(expert, queue.plan) if expert else None
+            lane = queue.lanes[step, own, joint] = Lane(
+                queue, (step, own, joint), self.pool(need, queue.plan), expert_pool
+            )
+        return lane
+
+    def pool(self, need: dict[str, int], plan: QueuePlan) -> Pool:
+        """The pool of agents who meet the need, in the queue's strategy; a new one takes in everybody who qualifies."""
+        key = pool_key(need, plan)
+        pool = self.pools.get(key)
+        if pool is None:
+            pool = self.pools[key] = Pool(key[0], plan)
+            for kind in self.kinds.values():
+                if meets(kind.skills, need):
+                    pool.take_in(kind)
+            for candidate in self.candidates.values():
+                if candidate.free_units > 0 and pool in candidate.kind.pools:
+                    pool.offer(candidate, self.now_ms)
+        return pool
+
+    def has_signed_in(self, plan: QueuePlan, own: Need) -> bool:
+        """Is anybody signed in who may serve once every relaxation step is open? O(kinds of agents) at worst."""
+        need = need_at(plan, len(plan.relaxation), own)
+        pool = self.pools.get(pool_key(need, plan))
+        if pool is not None:
+            return any(kind.signed_in_count for kind in pool.kinds)
+        return any(kind.signed_in_count and meets(kind.skills, need) for kind in self.kinds.values())
+
+    # -- needs of calls' own
+
+    def count_need(self, call: Call, queue_id: str, change: int) -> None:
+        """A live call with a need of its own came to a queue (1) or left it (-1); the last one takes its lanes along."""
+        if call.wishes is None or not (call.wishes.need or call.wishes.joint_need):
+            return
+        queue, needs = self.queues[queue_id], own_needs(call)
+        queue.needs[needs] = queue.needs.get(needs, 0) + change
+        if queue.needs[needs] == 0:
+            del queue.needs[needs]
+            for key in [key for key in queue.lanes if key[1:] == needs]:
+                lane = queue.lanes.pop(key)
+                lane.close()
+                self._drop_pool(lane.pool)
+                if lane.expert_pool is not None:
+                    self._drop_pool(lane.expert_pool)
+
+    def _drop_pool(self, pool: Pool) -> None:
+        """A pool goes with its last lane; it is made anew when it is needed."""
+        if pool.lanes:
+            return
+        for key in [key for key, one in self.pools.items() if one is pool]:
+            del self.pools[key]
+        for kind in pool.kinds:
+            kind.pools.remove(pool)
+
+    # -- agents
 
     def refresh(self, agent: Agent) -> None:
-        """Bring the pools up to date with what may be asked of `agent` now."""
+        """Work out whether the agent may be asked; who may is put up for the calls that wait."""
+        if not self.is_live:
+            return
         candidate = self.candidates[agent.id]
-        free = agent.capacity_units - agent.used_units if self._is_askable(agent) else 0
-        if free == candidate.free_units:
-            return
         candidate.stamp += 1
-        candidate.free_units = free
-        if free <= 0:
-            return
-        for pool in candidate.pools:
-            if free >= pool.cost_units:
-                pool.offer(candidate)
-        if self.is_live:
-            self.freed.append(candidate)
-
-    def _is_askable(self, agent: Agent) -> bool:
-        return (
+        doing = _doing(agent)
+        if doing != candidate.doing:
+            counts = candidate.kind.counts
+            if candidate.doing:
+                counts[candidate.doing] -= 1
+            counts[doing] = counts.get(doing, 0) + 1
+            candidate.doing = doing
+        if (agent.activity != lc.OFFLINE and not agent.is_retired) != candidate.is_signed_in:
+            self._sign(candidate)
+        if (
             agent.activity == lc.READY
             and not agent.wrap_ups
             and not agent.is_gone
             and not agent.is_retired
+            and not agent.held_for_call_id
             and agent.not_before_ms <= self.now_ms
-        )
+        ):
+            candidate.free_units = agent.capacity_units - agent.used_units
+            if candidate.free_units > 0 and not candidate.is_listed:
+                candidate.is_listed = True
+                self.freed.append(candidate)
+        else:
+            candidate.free_units = 0
+
+    def _sign(self, candidate: Candidate) -> None:
+        candidate.is_signed_in = not candidate.is_signed_in
+        if candidate.is_signed_in:
+            candidate.kind.signed_in_count += 1
+        else:
+            candidate.kind.signed_in_count -= 1
+            self.has_signed_out = True
+
+    def offer(self, candidate: Candidate) -> None:
+        """No call waits for this agent: stand ready in every pool. O(pools of the agent x log n)."""
+        candidate.stamp += 1
+        units = candidate.free_units
+        for pool in candidate.kind.pools:
+            if units >= pool.cost_units:
+                pool.offer(candidate, self.now_ms)
 
     # -- indexes from records
 
     def rebuild(self) -> None:
         """Make every index anew from the records, as after a restore, a replay or a new plan."""
-        self.unplaced, self.freed = [], []
-        self.pools.clear()
-        self.candidates = {agent.id: Candidate(agent) for agent in self.agents.values()}
+        self.unplaced, self.freed, self.reopened, self.has_signed_out = [], [], [], False
+        self.standing, self.joint_count, self.rung = {}, 0, []
+        self.holds = {call.id: call.held_agent_id for call in self.calls.values() if call.held_agent_id}
+        self.pools, self.kinds, self.candidates = {}, {}, {}
+        self.timers.clear()
         self.queues = {}
         for queue_plan in self.plan.queues:
             self._open_queue(queue_plan)
         for queue_plan in self.retired_plans.values():
             self._open_queue(queue_plan).is_retired = True
-        self.timers.clear()
         self.ended_count = sum(call.state == lc.ENDED for call in self.calls.values())
+        for call in self.calls.values():
+            self.queues[call.queue_id].counts[call.state] += 1
+        if self.is_live:
+            self._index()
+
+    def _index(self) -> None:
+        for agent in self.agents.values():
+            skills = need_of(agent.skills)
+            kind = self.kinds.get(skills)
+            if kind is None:
+                kind = self.kinds[skills] = Kind(agent.skills)
+            kind.size += 1
+            self.candidates[agent.id] = Candidate(agent, kind)
+        for queue in self.queues.values():
+            self.pool(queue.plan.need, queue.plan)
+            if queue.phase_until_ms:
+                self.arm(queue.phase_until_ms, tm.HOURS, queue.plan.id)
         for call in self.calls.values():
             self._index_call(call)
         for agent in self.agents.values():
-            self._index_agent(agent)
+            arm_agent(self, agent)
+            self.refresh(agent)
+        self.has_signed_out = True
         for recipient in self.recipients.values():
             if recipient.grace_until_ms:
-                self.timers.arm(recipient.grace_until_ms, tm.GRACE, recipient.id)
+                self.arm(recipient.grace_until_ms, tm.GRACE, recipient.id)
 
     def _open_queue(self, plan: QueuePlan) -> Queue:
-        queue = self.queues[plan.id] = Queue(plan, self._pool(need_of(plan.need), plan.cost_units))
-        queue.pool.queue_ids.append(plan.id)
+        queue = self.queues[plan.id] = Queue(plan)
+        queue.update_phase(self.now_ms)
         return queue
 
-    def _pool(self, need: Need, cost_units: int) -> Pool:
-        pool = self.pools.get((need, cost_units))
-        if pool is None:
-            pool = self.pools[need, cost_units] = Pool(need, cost_units)
-            for candidate in self.candidates.values():
-                if meets(candidate.agent.skills, dict(need)):
-                    candidate.pools.append(pool)
-                    pool.qualify(candidate)
-        return pool
-
     def _index_call(self, call: Call) -> None:
-        self.queues[call.queue_id].counts[call.state] += 1
-        if call.state == lc.WAITING and not call.is_customer_gone:
+        if call.state != lc.ENDED:
+            self.count_need(call, call.queue_id, 1)
+        if call.state == lc.WAITING:
             self.line_up(call)
-        if call.expires_at_ms:
-            self.timers.arm(call.expires_at_ms, tm.RESERVATION, call.id)
-        if call.agent_gone_until_ms:
-            self.timers.arm(call.agent_gone_until_ms, tm.RESERVATION, call.id)
-        if call.media_until_ms:
-            self.timers.arm(call.media_until_ms, tm.MEDIA, call.id)
-        if call.forget_at_ms:
-            self.timers.arm(call.forget_at_ms, tm.FORGET, call.id)
-        for agent_id, until_ms in (call.refused_until_ms or {}).items():
-            self.timers.arm(until_ms, tm.REFUSED, call.id, agent_id)
+            self.queues[call.queue_id].callbacks_count += call.is_callback
+        arm_call(self, call)
 
-    def _index_agent(self, agent: Agent) -> None:
-        if agent.not_before_ms > self.now_ms:
-            self.timers.arm(agent.not_before_ms, tm.DELAY, agent.id)
-        for work in agent.wrap_ups.values():
-            self.timers.arm(work.until_ms, tm.WRAP_UP, agent.id, work.call_id)
-        self.refresh(agent)
+    def arm(self, at_ms: int, kind: int, first: str, second: str = "") -> None:
+        """Look at this then, if this engine decides at all."""
+        if self.is_live:
+            self.timers.arm(at_ms, kind, first, second)
 
-    # -- deadlines
 
-    def is_due(self, timer: Timer) -> bool:
-        """Say whether the entry still means something: the field it stands for has this very instant."""
-        at_ms, kind, first, second = timer
-        if kind == tm.WRAP_UP:
-            agent = self.agents.get(first)
-            work = agent.wrap_ups.get(second) if agent else None
-            return work is not None and work.until_ms == at_ms
-        if kind == tm.GRACE:
-            recipient = self.recipients.get(first)
-            return recipient is not None and recipient.grace_until_ms == at_ms
-        if kind == tm.DELAY:
-            agent = self.agents.get(first)
-            return agent is not None and agent.not_before_ms == at_ms
-        call = self.calls.get(first)
-        return call is not None and self._is_call_due(call, at_ms, kind, second)
+def own_needs(call: Call) -> tuple[Need, Need]:
+    """What the call itself asks for: (skills beside the queue's, a second person's skills)."""
+    wishes = call.wishes
+    if wishes is None:
+        return (), ()
+    return need_of(wishes.need), need_of(wishes.joint_need)
 
-    @staticmethod
-    def _is_call_due(call: Call, at_ms: int, kind: int, agent_id: str) -> bool:
-        if kind == tm.RESERVATION:
-            return at_ms in (call.expires_at_ms, call.agent_gone_until_ms)
-        if kind == tm.MEDIA:
-            return call.media_until_ms == at_ms
-        if kind == tm.REFUSED:
-            return (call.refused_until_ms or {}).get(agent_id) == at_ms
-        return 0 < call.forget_at_ms <= at_ms
+
+def need_at(plan: QueuePlan, step: int, own: Need) -> dict[str, int]:
+    """The need that is open at a relaxation step, with the call's own skills; of a skill in both the higher level counts."""
+    need = plan.relaxation[step - 1].need if step else plan.need
+    if not own:
+        return need
+    merged = dict(need)
+    for skill, level in own:
+        merged[skill] = max(level, merged.get(skill, 0))
+    return merged
+
+
+def _doing(agent: Agent) -> str:
+    """What the agent is doing: a call, then a reservation, then wrap-up; without any of them the activity."""
+    if not agent.engagements:
+        return agent.activity
+    states = agent.engagements.values()
+    return lc.IN_CALL if lc.IN_CALL in states else lc.RESERVED if lc.RESERVED in states else lc.WRAP_UP

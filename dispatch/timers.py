@@ -1,15 +1,15 @@
 """Deadlines of a division: one heap, entries never searched for.
 
 Each deadline also stands in the state as a field (a reservation's end, a grace, ...). An entry only says when to look;
-`State.is_live` compares it with the field, so a deadline that moved or went needs no removal, and all entries can
+`deadlines.is_due` compares it with the field, so a deadline that moved or went needs no removal, and all entries can
 be made anew from the state after a restore.
 """
 
-from heapq import heappop, heappush
+from heapq import heappush
 from typing import Final
 
 RESERVATION: Final = 1
-"""call: the reservation ends, or its disconnected agent's grace does."""
+"""call, agent: the reservation ends, or its disconnected agent's grace does."""
 MEDIA: Final = 2
 """call: the media do not stand in time."""
 WRAP_UP: Final = 3
@@ -22,6 +22,22 @@ REFUSED: Final = 6
 """call, agent: may be asked for this call again after a decline."""
 FORGET: Final = 7
 """call: leaves memory, or its recording is reported missing."""
+RELAX: Final = 8
+"""call: the next relaxation step opens."""
+FAVOURITE: Final = 9
+"""call: is kept for its favourite no longer."""
+WAIT: Final = 10
+"""call: has waited in its queue for `wait_ms_max`."""
+HOLD: Final = 11
+"""call: the customer has been on hold for `hold_ms_max`."""
+JOINT: Final = 12
+"""call: one person was held for `joint_hold_ms`, or somebody may be held again."""
+CALLBACK: Final = 13
+"""call: the next attempt of a callback."""
+INVITATION: Final = 14
+"""call: nobody accepted the invitation."""
+HOURS: Final = 15
+"""queue: opens, begins to close or closes."""
 
 Timer = tuple[int, int, str, str]
 """(at_ms, kind, id, second id or ''): total order, so equal instants expire in one order everywhere."""
@@ -30,26 +46,19 @@ Timer = tuple[int, int, str, str]
 class Timers:
     """What is to be looked at when, earliest first."""
 
-    __slots__ = ("_heap",)
+    __slots__ = ("heap",)
 
     def __init__(self) -> None:
-        self._heap: list[Timer] = []
+        self.heap: list[Timer] = []
+        """For `heappop` and a look at the first."""
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self.heap)
 
     def arm(self, at_ms: int, kind: int, first: str, second: str = "") -> None:
         """Look at this then. O(log n); entries are never taken back."""
-        heappush(self._heap, (at_ms, kind, first, second))
-
-    def peek(self) -> Timer | None:
-        """The earliest entry, or None."""
-        return self._heap[0] if self._heap else None
-
-    def pop(self) -> Timer:
-        """Take the earliest entry out. Raises IndexError when there is none."""
-        return heappop(self._heap)
+        heappush(self.heap, (at_ms, kind, first, second))
 
     def clear(self) -> None:
         """Forget all entries, before they are made anew."""
-        self._heap.clear()
+        self.heap.clear()

@@ -1,7 +1,7 @@
 """Reads: values made from the state for callers. Costs are named where they grow."""
 
 from dispatch import lifecycle as lc
-from dispatch.estimate import estimated_wait_ms
+from dispatch.estimate import Place, estimated_wait_ms
 from dispatch.events import CallReserved
 from dispatch.model import Agent, Call, Pace, agent_recipient
 from dispatch.state import State
@@ -16,7 +16,9 @@ def call_view(state: State, call_id: str) -> CallView | None:
     if call is None:
         return None
     room = call.room()
-    agent = state.agents.get(call.agent_id)
+    asked = call.reservations[0] if call.reservations and call.state == lc.RESERVED else None
+    agent_id = asked.agent_id if asked is not None else call.agent_id
+    agent = state.agents.get(agent_id)
     return CallView(
         call.id,
         call.state,
@@ -27,7 +29,7 @@ def call_view(state: State, call_id: str) -> CallView | None:
         call.business_reference,
         call.recording,
         call.media,
-        call.agent_id,
+        agent_id,
         agent.name if agent else "",
         call.attempt,
         _position(state, call),
@@ -36,14 +38,12 @@ def call_view(state: State, call_id: str) -> CallView | None:
         call.connected_at_ms,
         call.ended_at_ms,
         call.end_reason,
-        call.reservation_id,
+        asked.id if asked is not None else call.reservation_id,
     )
 
 
 def _position(state: State, call: Call) -> int:
-    if call.state != lc.WAITING or call.is_customer_gone:
-        return 0
-    return state.queues[call.queue_id].line.position(state.key(call))
+    return state.queues[call.queue_id].position(state.key(call)) if call.id in state.standing else 0
 
 
 def position_views(state: State, call_ids: list[str]) -> list[PositionView]:
@@ -53,9 +53,18 @@ def position_views(state: State, call_ids: list[str]) -> list[PositionView]:
         call = state.calls.get(call_id)
         position = _position(state, call) if call is not None else 0
         if call is not None and position:
-            gap_ms = state.paces.get(call.queue_id, _NO_PACE).gap_ms
-            views.append(PositionView(call_id, position, estimated_wait_ms(position, gap_ms)))
+            views.append(PositionView(call_id, position, _estimate(state, call.queue_id, position, call)))
     return views
+
+
+def _estimate(state: State, queue_id: str, position: int, call: Call | None) -> int | None:
+    """How much longer whoever stands there will wait; without a call, somebody who would join now."""
+    queue, now_ms = state.queues[queue_id], state.now_ms
+    head = queue.head()
+    head_waited_ms = now_ms - state.calls[head[2]].queued_at_ms if head is not None else 0
+    waited_ms = now_ms - call.queued_at_ms if call is not None else 0
+    place = Place(position, waited_ms, head_waited_ms, queue.counts[lc.CONNECTED], now_ms)
+    return estimated_wait_ms(state.paces.get(queue_id, _NO_PACE), place)
 
 
 def occupation(agent: Agent) -> str:
@@ -84,23 +93,23 @@ def agent_view(state: State, agent_id: str) -> AgentView | None:
         agent.used_units,
         agent.capacity_units,
         in_call,
-        [state.calls[call_id].reservation_id for call_id in reserved],
+        [one.id for call_id in reserved if (one := state.calls[call_id].reservation_of(agent_id)) is not None],
         [WrapUpView(work.call_id, work.until_ms, work.kind) for work in agent.wrap_ups.values()],
         agent.idle_since_ms,
     )
 
 
 def queue_view(state: State, queue_id: str, now_ms: int) -> QueueView | None:
-    """O(agents qualified for the queue)."""
+    """O(kinds of agents qualified for the queue)."""
     queue = state.queues.get(queue_id)
     if queue is None:
         return None
     agents = dict.fromkeys((lc.OFFLINE, lc.NOT_READY, lc.READY, lc.RESERVED, lc.IN_CALL, lc.WRAP_UP), 0)
-    for agent in queue.pool.qualified():
-        busy = occupation(agent)
-        agents[agent.activity if busy == lc.IDLE else busy] += 1
-    head = queue.line.head()
-    gap_ms = state.paces.get(queue_id, _NO_PACE).gap_ms
+    for kind in state.pool(queue.plan.need, queue.plan).kinds:
+        for doing, count in kind.counts.items():
+            agents[doing] = agents.get(doing, 0) + count
+    head = queue.head()
+    is_free = agents[lc.READY] and head is None and queue.is_serving
     return QueueView(
         queue_id,
         queue.plan.name,
@@ -108,7 +117,7 @@ def queue_view(state: State, queue_id: str, now_ms: int) -> QueueView | None:
         max(0, now_ms - state.calls[head[2]].queued_at_ms) if head else 0,
         agents,
         {one: queue.counts[one] for one in lc.LIVE_STATES},
-        0 if agents[lc.READY] and not head else estimated_wait_ms(len(queue.line) + 1, gap_ms),
+        0 if is_free else _estimate(state, queue_id, queue.line_length + 1, None),
     )
 
 
@@ -133,22 +142,28 @@ def _add_agent(state: State, view: SessionView, agent_id: str) -> None:
     if view.agent.wrap_ups:
         view.wrap_up = view.agent.wrap_ups[0]
     for reservation_id in view.agent.reservation_ids:
-        view.reservation = reserved_event(state, state.calls[reservation_id.rpartition(".")[0]])
+        view.reservation = reserved_event(state, state.calls[reservation_id.rpartition(".")[0]], agent_id)
 
 
-def reserved_event(state: State, call: Call) -> CallReserved:
-    """The pending reservation as the event that announced it."""
+def reserved_event(state: State, call: Call, agent_id: str) -> CallReserved | None:
+    """The agent's pending reservation as the event that announced it."""
+    reservation = call.reservation_of(agent_id)
+    if reservation is None:
+        return None
     return CallReserved(
         state.now_ms,
         call.id,
-        call.reservation_id,
-        call.agent_id,
+        reservation.id,
+        agent_id,
         call.customer_id,
         call.queue_id,
         call.attempt,
-        call.expires_at_ms,
+        reservation.expires_at_ms,
         state.now_ms - call.queued_at_ms,
         state.queues[call.queue_id].plan.strategy,
         call.business_reference,
         call.media,
+        reservation.role,
+        call.step,
+        cost_units=reservation.cost_units,
     )

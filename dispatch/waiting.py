@@ -15,7 +15,7 @@ BUCKET = 512
 
 
 class WaitingLine:
-    """Calls of one queue that may be given to an agent now, most due first."""
+    """Calls of one lane, most due first."""
 
     __slots__ = ("_buckets", "_count", "_lasts")
 
@@ -68,10 +68,12 @@ class WaitingLine:
             del self._buckets[at]
             del self._lasts[at]
 
-    def position(self, key: Key) -> int:
-        """Return 1 for the most due call, and so on. O(log n + n / BUCKET). Raises KeyError when it is not in the line."""
-        at, index = self._find(key)
-        return sum(map(len, self._buckets[:at])) + index + 1
+    def count_before(self, key: Key) -> int:
+        """Return how many calls of the line are more due than `key`, in the line or not. O(log n + n / BUCKET)."""
+        at = bisect_left(self._lasts, key)
+        if at == len(self._lasts):
+            return self._count
+        return sum(map(len, self._buckets[:at])) + bisect_left(self._buckets[at], key)
 
     def _find(self, key: Key) -> tuple[int, int]:
         at = bisect_left(self._lasts, key)

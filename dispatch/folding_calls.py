@@ -1,0 +1,77 @@
+"""What several arms of `apply` do to a call: find it, move it, its rooms, its refusals."""
+
+from typing import Any
+
+from dispatch import events as ev
+from dispatch import lifecycle as lc
+from dispatch import timers as tm
+from dispatch.estimate import after_joining, after_leaving
+from dispatch.lifecycle import ImpossibleEvent, call_after
+from dispatch.model import Call, Room
+from dispatch.state import State
+
+
+def call_of(state: State, event: Any) -> Call:
+    """The call that the event is about; without one the event is impossible."""
+    call = state.calls.get(event.call_id)
+    if call is None:
+        raise ImpossibleEvent(f"no such call: {event!r}")
+    return call
+
+
+def move(state: State, call: Call, event: ev.Event) -> None:
+    """Take the call to the state that its table gives, and count it there."""
+    before, after = call.state, call_after(call.state, event)
+    if after == before:
+        return
+    queue = state.queues[call.queue_id]
+    queue.counts[before] -= 1
+    queue.counts[after] += 1
+    call.state = after
+    if before == lc.WAITING:
+        leave_waiting(state, call, event.at_ms)
+    elif after == lc.WAITING:
+        after_joining(state.pace(call.queue_id), event.at_ms)
+    if after == lc.ENDED:
+        state.ended_count += 1
+    if queue.plan.in_call_max and after in (lc.WAITING, lc.ENDED) and state.is_live:
+        state.reopened.append(queue)
+
+
+def leave_waiting(state: State, call: Call, at_ms: int) -> None:
+    """The call no longer waits in its queue: its line has moved."""
+    waiting_count = state.queues[call.queue_id].counts[lc.WAITING]
+    has_waited = at_ms > (call.entered_at_ms or call.queued_at_ms)
+    after_leaving(state.pace(call.queue_id), at_ms, has_waited=has_waited, waiting_count=waiting_count)
+
+
+def ask_room(call: Call, attempt: int) -> None:
+    """Begin a new attempt: nobody is in it and nothing is recorded yet."""
+    call.room_attempt = attempt
+    call.rooms = (*call.rooms, Room(attempt))
+    call.joined = ()
+    call.recording_parties = ()
+
+
+def drop_room(call: Call, room: Room) -> None:
+    """The room is gone."""
+    call.rooms = tuple(one for one in call.rooms if one is not room)
+
+
+def leave_room(call: Call) -> None:
+    """The call needs its room no more: one that no worker knows is dropped, another begins to close."""
+    room = call.room()
+    if room is None:
+        return
+    if room.state == lc.REQUESTED:
+        drop_room(call, room)
+    else:
+        room.state = lc.CLOSING
+
+
+def refuse(state: State, call: Call, agent_id: str, until_ms: int) -> None:
+    """This agent is not asked for this call until then; refusals that are over are forgotten, a longer one stays."""
+    refused = {one: at for one, at in (call.refused_until_ms or {}).items() if at > state.now_ms}
+    refused[agent_id] = max(until_ms, refused.get(agent_id, 0))
+    call.refused_until_ms = refused
+    state.arm(refused[agent_id], tm.REFUSED, call.id, agent_id)
