@@ -132,7 +132,7 @@ def _from_1(data: bytes) -> bytes:
         principal: [_remembered_from_1(one, id) for id, one in by_id.items()]
         for principal, by_id in old.answers.items()
     }
-    records = (
+    records: tuple[object, ...] = (
         old.division_id,
         old.now_ms,
         old.calls_admitted_count,
