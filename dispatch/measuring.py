@@ -100,6 +100,7 @@ def _call_moved(books: Books, event: ev.CallMoved) -> None:
     old = books.stays.get(event.call_id)
     if old is not None:
         _move(books, event.call_id, old, event.queue_id, old.queued_at_ms)
+        books.stays[event.call_id].is_callback = old.is_callback
 
 
 def _call_transferred(books: Books, event: ev.CallTransferred) -> None:
@@ -116,7 +117,7 @@ def _call_transferred(books: Books, event: ev.CallTransferred) -> None:
 def _move(books: Books, call_id: str, old: Stay, queue_id: str, queued_at_ms: int) -> None:
     books.leave(old)
     stay = _new_stay(books, queue_id, queued_at_ms)
-    stay.is_callback, stay.is_absolute = old.is_callback, old.is_absolute
+    stay.is_absolute = old.is_absolute
     books.enter(stay, call_id, is_offered=False)
 
 
