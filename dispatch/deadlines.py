@@ -107,7 +107,8 @@ def arm_call(state: "State", call: Call) -> None:
     ):
         if at_ms:
             state.arm(at_ms, kind, call.id)
-    if call.state != lc.ENDED and (at_ms := next_step_at_ms(state, call)):
+    # An invitation has not been queued yet: its steps are counted from the moment at which the customer comes.
+    if call.state not in (lc.INVITED, lc.ENDED) and (at_ms := next_step_at_ms(state, call)):
         state.arm(at_ms, tm.RELAX, call.id)
     for agent_id, until_ms in (call.refused_until_ms or {}).items():
         if until_ms < NEVER_MS:
