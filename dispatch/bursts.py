@@ -1,11 +1,11 @@
 """Matching many at once: the most due set of maximum size, then the agents (ROUTING.md 5.19).
 
 Calls are taken in the order of their keys; one is chosen if it and all chosen before can each have an agent of their own.
-The sets that can be matched are the independent sets of a transversal matroid, so this greedy choice gives the lexicographically
-most due set, and no larger one exists (Edmonds and Fulkerson 1965). Whether one more call fits is asked by an augmenting path over *demands*
-(lanes, and single calls with refusals or a favourite): take a free agent of the demand's own pool, or one who is assigned
-to another demand that can find a substitute. A demand whose search fails is done for this round, with every demand that the
-search came through: nothing that it can reach is free.
+The sets that can be matched are the independent sets of a transversal matroid, so this greedy choice gives the
+lexicographically most due set, and no larger one exists (Edmonds and Fulkerson 1965). Whether one more call fits is asked by
+an augmenting path over *demands* (lanes, and single calls with refusals or a favourite): take a free agent of the
+demand's own pool, or one who is assigned to another demand that can find a substitute. A demand whose search fails is
+done for this round, with every demand that the search came through: nothing that it can reach is free.
 
 Cost: O(log n) for a call that finds a free agent, one breadth-first search over demands for one that displaces, at most
 one failed search a demand. Agents: those who serve the fewest needs come first, then the strategy's order.

@@ -107,12 +107,12 @@ def pool_key(need: dict[str, int], queue: QueuePlan) -> PoolKey:
 class Kind:
     """Agents with the very same skills: they stand in the same pools."""
 
-    __slots__ = ("counts", "pools", "signed_in_count", "size", "skills")
+    __slots__ = ("candidates", "counts", "pools", "signed_in_count", "skills")
 
     def __init__(self, skills: dict[str, int]) -> None:
         self.skills = skills
         self.pools: list[Pool] = []
-        self.size = 0
+        self.candidates: list[Candidate] = []
         self.signed_in_count = 0
         self.counts: dict[str, int] = {}
         """Agents by what they are doing, see `state.doing`."""
@@ -165,8 +165,12 @@ class Pool:
     def take_in(self, kind: Kind) -> None:
         """Agents of this kind stand in this pool from now on."""
         self.kinds.append(kind)
-        self.size += kind.size
+        self.size += len(kind.candidates)
         kind.pools.append(self)
+
+    def key_of(self, agent: Agent, now_ms: int) -> int:
+        """The agent's key under the strategy now."""
+        return self._key(agent, self.queue, now_ms)
 
     def offer(self, candidate: Candidate, now_ms: int) -> None:
         """The candidate has the units now. The caller has given it a new stamp."""

@@ -85,7 +85,19 @@ def _call_reserved(state: State, event: ev.CallReserved) -> None:
     agent.used_units += cost_units
     state.reservations_count += 1
     agent.reserved_order = state.reservations_count
-    reservation = Reservation(event.reservation_id, event.agent_id, event.expires_at_ms, cost_units, event.role)
+    reservation = Reservation(
+        event.reservation_id,
+        event.agent_id,
+        event.expires_at_ms,
+        cost_units,
+        event.role,
+        0,
+        False,
+        event.at_ms,
+        event.why,
+        event.key,
+        event.runner_up_id,
+    )
     call.reservations = (*call.reservations, reservation)
     call.attempt = event.attempt
     if state.is_live:

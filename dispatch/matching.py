@@ -152,7 +152,7 @@ def reserve(
             call.media,
             role,
             lane.key[0],
-            entry[0] if entry is not None else agent.idle_since_ms,
+            entry[0] if entry is not None else lane.pool.key_of(agent, engine.now_ms),
             runner_up,
             plan.cost_units,
         )

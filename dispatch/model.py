@@ -47,6 +47,11 @@ class Reservation(Struct, array_like=True, gc=False):
     """When a disconnected agent's reservation is given back; 0 while connected."""
     is_accepted: bool = False
     """Joint need: this one has accepted already."""
+    made_at_ms: int = 0
+    rule: str = ""
+    """Why this agent, for `explain`: as `CallReserved` has it."""
+    key: int = 0
+    runner_up_id: str = ""
 
 
 class Party(Struct, array_like=True, gc=False, frozen=True):

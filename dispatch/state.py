@@ -327,8 +327,8 @@ class State:
             kind = self.kinds.get(skills)
             if kind is None:
                 kind = self.kinds[skills] = Kind(agent.skills)
-            kind.size += 1
-            self.candidates[agent.id] = Candidate(agent, kind)
+            candidate = self.candidates[agent.id] = Candidate(agent, kind)
+            kind.candidates.append(candidate)
         for queue in self.queues.values():
             self.pool(queue.plan.need, queue.plan)
             if queue.phase_until_ms:
