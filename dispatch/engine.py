@@ -146,6 +146,9 @@ class Engine:
                         self.now_ms, command.principal, command_id, reply.reason, reply.value, fingerprint(command)
                     )
                 )
+        else:
+            # Nothing new; but the first step after a wake has everybody still to place, whatever it is about.
+            place(self)
         events, effects = self._finish()
         effects.append(reply)
         return events, effects

@@ -1,8 +1,11 @@
 """A repeat gets the first answer and changes nothing, within stated bounds (SAFETY.md 6)."""
 
+import pytest
+
 from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch.model import ANSWERS_MAX, KEY_RETENTION_MS
+from dispatch.viewing import position_views
 from tests.engine.scene import Scene, queue
 
 
@@ -68,11 +71,14 @@ def test_the_last_64_are_remembered_and_one_past_is_not() -> None:
     scene.do(cm.HangUp("c9", principal="customer:zoe", id="first"))
     for number in range(ANSWERS_MAX - 1):
         scene.do(cm.HangUp("c9", principal="customer:zoe", id=f"m{number}"))
-    answers = scene.engine.state.answers["customer:zoe"]
-    assert "first" in answers
+    assert "first" in _remembered(scene)
     scene.do(cm.HangUp("c9", principal="customer:zoe", id="one-more"))
-    assert "first" not in answers
-    assert len(answers) == ANSWERS_MAX
+    assert "first" not in _remembered(scene)
+    assert len(_remembered(scene)) == ANSWERS_MAX
+
+
+def _remembered(scene: Scene) -> list[str]:
+    return [one.id for one in scene.engine.state.answers["customer:zoe"]]
 
 
 def test_answers_of_so_many_principals_at_most() -> None:
@@ -98,3 +104,14 @@ def test_keys_are_kept_for_a_day_up_to_a_bound_and_then_refused() -> None:
     scene.do(request("c3", "key:c"))
     assert scene.count(ev.Answered) == 1
     assert [one.rpartition("|")[2] for one in scene.engine.state.keys] == ["key:c"]
+
+
+@pytest.mark.parametrize("with_snapshot", [False, True])
+def test_a_repeat_as_the_first_wish_after_a_crash_keeps_nobody_from_the_line(with_snapshot: bool) -> None:
+    """Given two waiting calls, when the first step after a crash is a repeat, then both have their positions (5.32)."""
+    scene = Scene(queue())
+    first = scene.do(request("c1", "m1"))
+    scene.request("c2")
+    scene.crash(with_snapshot=with_snapshot)
+    assert scene.do(request("c1", "m1")) == first
+    assert [view.position for view in position_views(scene.engine.state, ["c1", "c2"])] == [1, 2]
