@@ -233,12 +233,12 @@ def test_an_outage_moves_what_waits_for_others_and_nothing_else() -> None:
     scene.hang_up("works")
     scene.disconnect("customer:zoe")
     key = scene.call("waits").key
-    rings, connects = scene.call("rings").expires_at_ms, scene.call("connects").media_until_ms
+    rings, connects = scene.ring("rings").expires_at_ms, scene.call("connects").media_until_ms
     work = scene.agent("cleo").wrap_ups["works"].until_ms
     grace = scene.engine.state.recipients["customer:zoe"].grace_until_ms
     forget = scene.call("works").forget_at_ms
     assert scene.do(cm.Resume(60_000)).is_accepted
-    assert scene.call("rings").expires_at_ms == rings + 60_000
+    assert scene.ring("rings").expires_at_ms == rings + 60_000
     assert scene.call("connects").media_until_ms == connects + 60_000
     assert scene.agent("cleo").wrap_ups["works"].until_ms == work + 60_000
     assert scene.engine.state.recipients["customer:zoe"].grace_until_ms == grace + 60_000

@@ -6,6 +6,7 @@ import pytest
 from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch.plan import Plan, QueuePlan
+from dispatch.viewing import position_views
 from tests.engine.scene import Scene, agent, plan, queue
 
 
@@ -30,7 +31,8 @@ def test_waiting_calls_of_a_retired_queue_move_at_their_old_queued_at_time() -> 
     assert scene.replan(plan(queue(target_ms=20_000), retired={"cards": "loans"})).is_accepted
     moved = scene.only(ev.CallMoved)
     assert (moved.from_queue_id, moved.queue_id, moved.due_at_ms) == ("cards", "loans", queued_at_ms + 20_000)
-    assert [key[2] for key in scene.engine.state.queues["loans"].line] == ["c1", "c2"]
+    views = position_views(scene.engine.state, ["c2", "c1"])
+    assert [(view.call_id, view.position) for view in views] == [("c2", 2), ("c1", 1)]
     assert scene.request("c3", "cards").reason == "unknown_queue"
 
 
@@ -149,10 +151,10 @@ def test_a_reload_changes_no_clock() -> None:
     scene = Scene(queue(reservation_timeout_ms=20_000), agent("anna"))
     scene.ready("anna")
     scene.request("c1")
-    expires_at_ms, key = scene.call("c1").expires_at_ms, scene.call("c1").key
+    expires_at_ms, key = scene.ring("c1").expires_at_ms, scene.call("c1").key
     scene.wait(5_000)
     scene.replan(plan(queue(reservation_timeout_ms=1_000, target_ms=0), agent("anna")))
-    assert (scene.call("c1").expires_at_ms, scene.call("c1").key) == (expires_at_ms, key)
+    assert (scene.ring("c1").expires_at_ms, scene.call("c1").key) == (expires_at_ms, key)
 
 
 @pytest.mark.parametrize("with_snapshot", [False, True])
@@ -179,6 +181,10 @@ def test_the_same_digest_is_no_event() -> None:
         (plan(queue(), retired={"loans": "loans"}), "retired.loans: is still among the queues"),
         (plan(queue(), retired={"cards": "nowhere"}), "retired.cards: 'nowhere' is not a queue of this division"),
         (plan(queue(wrap_up_ms=2, wrap_up_ms_max=1)), "queues[0].wrap_up_ms: 2 is more than wrap_up_ms_max 1"),
+        (
+            plan(queue(strategy="loudest")),
+            "queues[0].strategy: 'loudest' is unknown; known are fewest_calls, least_occupied",
+        ),
         (Plan(division_id="other"), "division_id: 'other' is not this division, 'd'"),
     ],
 )
@@ -204,7 +210,6 @@ def test_who_may_not_apply_a_plan(principal: str) -> None:
         b'{"id": "q", "need": {"fx": 11}}',
         b'{"id": "q", "reservation_timeout_ms": 999}',
         b'{"id": "q", "cost_units": 0}',
-        b'{"id": "q", "strategy": "loudest"}',
         b'{"id": "q", "unknown": 1}',
     ],
 )

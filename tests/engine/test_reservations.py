@@ -110,7 +110,7 @@ def test_who_becomes_not_ready_for_no_answer_gives_back_what_rings() -> None:
 def test_late_accept_after_each_way_out() -> None:
     """Given a reservation that ended, when it is accepted late, then it is refused and nothing is bridged (5.4)."""
     scene = ringing("ben")
-    late = cm.AcceptReservation(scene.call("c1").reservation_id, "anna")
+    late = cm.AcceptReservation(scene.ring("c1").id, "anna")
     scene.decline("c1")
     assert scene.do(late).reason == "not_pending"
     scene.wait(20_000)
@@ -125,7 +125,7 @@ def test_late_accept_after_each_way_out() -> None:
 def test_a_second_accept_changes_nothing() -> None:
     """Given an accepted reservation, when accepted again, then it is refused by name (5.2)."""
     scene = ringing()
-    accept = cm.AcceptReservation(scene.call("c1").reservation_id, "anna")
+    accept = cm.AcceptReservation(scene.ring("c1").id, "anna")
     assert scene.do(accept).is_accepted
     assert scene.do(accept).reason == "not_pending"
 
@@ -134,7 +134,7 @@ def test_a_second_accept_changes_nothing() -> None:
 def test_another_agents_reservation(kind: type[cm.AcceptReservation] | type[cm.DeclineReservation]) -> None:
     """Given a call that rings at anna, when others answer for it, then they are refused."""
     scene = ringing("ben")
-    reservation_id = scene.call("c1").reservation_id
+    reservation_id = scene.ring("c1").id
     assert scene.do(kind(reservation_id, "ben", principal="agent:ben")).reason == "not_yours"
     assert scene.do(kind(reservation_id, "anna", principal="agent:ben")).reason == "not_yours"
     assert scene.do(kind(reservation_id, "anna", principal="customer:of-c1")).reason == "not_yours"
@@ -146,7 +146,7 @@ def test_another_agents_reservation(kind: type[cm.AcceptReservation] | type[cm.D
 def test_a_decline_with_too_long_a_reason() -> None:
     """Given a ringing call, when the reason is one character too long, then the decline is refused."""
     scene = ringing()
-    reservation_id = scene.call("c1").reservation_id
+    reservation_id = scene.ring("c1").id
     assert scene.do(cm.DeclineReservation(reservation_id, "anna", "r" * (cm.MAX_TEXT + 1))).reason == "bad_value"
     assert scene.do(cm.DeclineReservation(reservation_id, "anna", "r" * cm.MAX_TEXT)).is_accepted
 

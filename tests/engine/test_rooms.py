@@ -52,6 +52,8 @@ def test_the_worker_is_journaled_before_the_room_opens() -> None:
 def test_both_are_told_that_the_room_is_open() -> None:
     """Given an assigned room, when it opens, then customer and agent learn the attempt."""
     scene = accepted()
+    scene.connect("customer:of-c1")
+    scene.connect("agent:anna")
     open_room(scene, 1)
     told = [one.recipient for one in scene.effects if isinstance(one, Notify)]
     assert told == ["customer:of-c1", "agent:anna"]
@@ -157,7 +159,7 @@ def test_a_lost_worker_in_a_talk_is_replaced() -> None:
     stand(scene, 2)
     scene.wait(60_000)
     assert (scene.state("c1"), scene.call("c1").connected_at_ms) == ("connected anna", connected_at_ms)
-    assert scene.call("c1").unsealed == [1, 2]
+    assert scene.call("c1").unsealed == (1, 2)
 
 
 def test_a_lost_worker_that_is_not_replaced_ends_the_talk() -> None:
@@ -226,6 +228,8 @@ def test_a_required_recording_that_fails_ends_the_call() -> None:
 def test_an_optional_recording_that_fails_is_told_and_the_talk_goes_on() -> None:
     """Given an optional recording, when it fails, then both learn it and talk on."""
     scene = talking(recording="optional")
+    scene.connect("customer:of-c1")
+    scene.connect("agent:anna")
     scene.do(cm.ReportRecordingFailed("c1", 1, "agent", "disk_full"))
     assert [one.recipient for one in scene.effects if isinstance(one, Notify)] == ["customer:of-c1", "agent:anna"]
     assert scene.state("c1") == "connected anna"
@@ -269,8 +273,11 @@ def test_a_recording_that_never_comes_is_reported_missing() -> None:
     scene.accept("c1")
     open_room(scene, 1)
     stand(scene, 1)
+    scene.connect("customer:of-c1")
     scene.hang_up("c1")
+    scene.disconnect("customer:of-c1")
     scene.wait(899_999)
+    assert "customer:of-c1" in scene.engine.state.recipients
     assert "c1" in scene.engine.state.calls
     scene.wait(1)
     assert scene.only(ev.RecordingMissing).attempt == 1
@@ -282,9 +289,13 @@ def test_nothing_of_a_customer_is_left_after_an_older_call_went_last() -> None:
     """Given a second call forgotten before the first, when the first's recording is missing too, then nothing is kept."""
     scene = talking()
     scene.hang_up("c1")
+    scene.connect("customer:of-c1")
     scene.request("c2", customer_id="of-c1")
     scene.hang_up("c2")
-    scene.wait(900_000)
+    scene.disconnect("customer:of-c1")
+    scene.wait(120_000)
+    assert "customer:of-c1" not in scene.engine.state.recipients
+    scene.wait(780_000)
     assert not scene.engine.state.calls
     assert not [one for one in scene.engine.state.recipients if one.startswith("customer:")]
 

@@ -229,9 +229,11 @@ def test_a_waiting_line_at_the_bounds_of_its_buckets(count: int) -> None:
         line.remove(key)
     left = sorted(set(keys) - set(keys[::3]))
     assert list(line) == left
-    assert [line.position(key) for key in left[:: BUCKET // 3]] == list(range(1, len(left) + 1))[:: BUCKET // 3]
+    assert [line.count_before(key) for key in left[:: BUCKET // 3]] == list(range(len(left)))[:: BUCKET // 3]
+    assert line.count_before((count, count, "")) == len(left)
+    assert line.head() == (left[0] if left else None)
     with pytest.raises(KeyError):
-        line.position((-1, 0, ""))
+        line.remove((-1, 0, ""))
 
 
 def test_the_longest_wait_grows_while_nothing_happens() -> None:
