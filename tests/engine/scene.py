@@ -12,8 +12,9 @@ from dispatch.codec import decode_events, encode_events
 from dispatch.effects import Effect, Notify, Reply
 from dispatch.engine import Engine
 from dispatch.events import Event
-from dispatch.model import Agent, Call
+from dispatch.model import Agent, Call, Reservation
 from dispatch.plan import AgentPlan, Plan, QueuePlan
+from tests.engine.history import History
 from tests.engine.invariants import check, check_coming_back
 
 START_MS = 1_700_000_000_000
@@ -49,6 +50,7 @@ class Scene:
         self.now_ms = START_MS
         self.engine = Engine("d")
         self.follower = Engine("d")
+        self.history = History()
         self.journal: list[bytes] = []
         self.last: list[Event] = []
         self.effects: list[Effect] = []
@@ -79,6 +81,8 @@ class Scene:
             self.journal.append(encode_events(self.last))
             for event in decode_events(self.journal[-1]):
                 self.follower.apply(event)
+                self.history.take(event)
+            self.history.settle(self.engine.state)
         assert self.follower.digest() == self.engine.digest()
         for effect in self.effects:
             if isinstance(effect, Notify):
@@ -117,18 +121,43 @@ class Scene:
             self.now_ms += 1
             assert self.do(cm.SetActivity(agent_id, "ready")).is_accepted
 
-    def accept(self, call_id: str) -> Reply:
-        call = self.call(call_id)
-        return self.do(cm.AcceptReservation(call.reservation_id, call.agent_id))
+    def ring(self, call_id: str, agent_id: str = "") -> Reservation:
+        """The reservation that is pending for the call, at this agent where several are asked."""
+        return next(one for one in self.call(call_id).reservations if agent_id in ("", one.agent_id))
 
-    def decline(self, call_id: str) -> Reply:
-        call = self.call(call_id)
-        return self.do(cm.DeclineReservation(call.reservation_id, call.agent_id, "busy"))
+    def accept(self, call_id: str, agent_id: str = "") -> Reply:
+        ring = self.ring(call_id, agent_id)
+        return self.do(cm.AcceptReservation(ring.id, ring.agent_id))
+
+    def decline(self, call_id: str, agent_id: str = "", *, is_busy: bool = False) -> Reply:
+        ring = self.ring(call_id, agent_id)
+        return self.do(cm.DeclineReservation(ring.id, ring.agent_id, "busy", is_busy))
 
     def talk(self, call_id: str) -> None:
-        """Take a ringing call of a queue with external media to connected."""
+        """Take a ringing call of a queue with external media to connected, whoever is asked for it first."""
         assert self.accept(call_id).is_accepted
         assert self.do(cm.ReportConnected(call_id)).is_accepted
+
+    def invite(self, call_id: str, agent_id: str, queue_id: str = "loans", **fields: object) -> Reply:
+        """The agent invites a customer of that call's own."""
+        principal = "agent:" + agent_id
+        return self.do(cm.InviteCustomer(call_id, "of-" + call_id, agent_id, queue_id, principal=principal, **fields))  # type: ignore[arg-type]
+
+    def come(self, call_id: str, *, is_consented: bool = True) -> Reply:
+        """The invited customer accepts."""
+        customer_id = self.call(call_id).customer_id
+        return self.do(cm.AcceptInvitation(call_id, customer_id, is_consented, principal="customer:" + customer_id))
+
+    def transfer(self, call_id: str, to_queue_id: str = "", to_agent_id: str = "", **fields: object) -> Reply:
+        """Blind, by the call's owner."""
+        principal = fields.pop("principal", None) or "agent:" + self.call(call_id).agent_id
+        return self.do(cm.TransferCall(call_id, to_queue_id, to_agent_id, principal=principal, **fields))  # type: ignore[arg-type]
+
+    def join(self, call_id: str, agent_id: str, role: str = "third") -> None:
+        """The owner asks one more agent into the call, who accepts."""
+        principal = "agent:" + self.call(call_id).agent_id
+        assert self.do(cm.InviteParty(call_id, role, agent_id, principal=principal)).is_accepted
+        assert self.accept(call_id, agent_id).is_accepted
 
     def hang_up(self, call_id: str) -> Reply:
         return self.do(cm.HangUp(call_id, principal="customer:" + self.call(call_id).customer_id))
@@ -148,8 +177,10 @@ class Scene:
         return self.engine.state.agents[agent_id]
 
     def state(self, call_id: str) -> str:
-        """`waiting`, `reserved anna`, `connected anna`, `ended` ..."""
+        """`waiting`, `reserved anna` (all who are asked, oldest first), `connected anna`, `ended` ..."""
         call = self.call(call_id)
+        if call.state == "reserved":
+            return " ".join(["reserved", *(one.agent_id for one in call.reservations)])
         return f"{call.state} {call.agent_id}".strip() if call.state != "ended" else "ended"
 
     def only(self, kind: type[E]) -> E:

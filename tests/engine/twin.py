@@ -1,14 +1,16 @@
 """A deliberately dumb twin of the routing rules: plain records, linear scans, no index, no heap, no events applied.
 
-It was written from ROUTING.md, SAFETY.md and the docstrings, to disagree with the engine where one of the two is wrong.
-After each wish it matches the whole hall anew: the most due waiting call that anybody may take goes first, to whoever is
-idle longest. It looks for what is due by reading every record. What happened it tells as `facts`, plain tuples.
-Here: the records, matching and time. What each command wishes is in `twin_wishes.py`.
+It is written from docs/routing.md, SAFETY.md and the docstrings, to disagree with the engine where one of the two is wrong.
+It looks for what is due by reading every record, and after each wish it matches the whole hall anew. What happened it
+tells as `facts`, plain tuples. Here: the records and how to find them. Beside: `twin_wishes` (what each command wishes),
+`twin_requests`, `twin_presence`, `twin_talking`, `twin_media` (the larger groups of them), `twin_calls` (what happens to calls
+and agents), `twin_limits` (limits, hours, favourites), `twin_matching` (who gets whom), `twin_time` (what comes due).
 """
 
 from dataclasses import dataclass, field
 
 from dispatch.plan import AgentPlan, Plan, QueuePlan
+from dispatch.wishes import NEVER_MS, Favourite, Wishes
 
 Fact = tuple[object, ...]
 BUSY = ("connecting", "connected")
@@ -23,6 +25,26 @@ class TwinRoom:
 
 
 @dataclass
+class TwinRing:
+    """A reservation that is pending."""
+
+    id: str
+    agent_id: str
+    expires_at_ms: int
+    cost: int
+    role: str = "agent"
+    gone_until_ms: int = 0
+    is_accepted: bool = False
+
+
+@dataclass
+class TwinParty:
+    agent_id: str
+    role: str
+    cost: int
+
+
+@dataclass
 class TwinCall:
     id: str
     customer_id: str
@@ -32,11 +54,16 @@ class TwinCall:
     due_at_ms: int
     media: str
     recording: str
+    is_consented: bool = False
+    wishes: Wishes = field(default_factory=Wishes)
+    favourite: Favourite | None = None
     state: str = "waiting"
     agent_id: str = ""
+    """The owner, or after the end the last one."""
     attempt: int = 0
-    expires_at_ms: int = 0
-    agent_gone_until_ms: int = 0
+    rings: list[TwinRing] = field(default_factory=list)
+    parties: list[TwinParty] = field(default_factory=list)
+    reservation_id: str = ""
     media_until_ms: int = 0
     cost: int = 0
     refused: dict[str, int] = field(default_factory=dict)
@@ -50,13 +77,39 @@ class TwinCall:
     connected_at_ms: int = 0
     ended_at_ms: int = 0
     forget_at_ms: int = 0
+    step: int = 0
+    entered_at_ms: int = 0
+    visited: list[str] = field(default_factory=list)
+    is_callback: bool = False
+    callback_count: int = 0
+    not_before_ms: int = 0
+    held_agent_id: str = ""
+    held_until_ms: int = 0
+    hold_not_before_ms: int = 0
+    invited_until_ms: int = 0
+    on_hold_until_ms: int = 0
+    supervisors: dict[str, str] = field(default_factory=dict)
+    credit_ms: int = 0
+    is_absolute: bool = False
 
     @property
-    def reservation_id(self) -> str:
-        return f"{self.id}.{self.attempt}"
+    def key(self) -> tuple[bool, int, int]:
+        return (not self.is_absolute, self.due_at_ms, self.order)
 
     def is_standing(self) -> bool:
         return len(self.joined) == 2 and (self.recording != "required" or len(self.recorded) == 2)
+
+    def is_in_line(self) -> bool:
+        return self.state == "waiting" and (self.is_callback or not self.is_gone)
+
+    def is_kept_at(self, now_ms: int) -> bool:
+        return self.favourite is not None and self.favourite.until_ms > now_ms
+
+    def ring_of(self, agent_id: str) -> TwinRing | None:
+        return next((one for one in self.rings if one.agent_id == agent_id), None)
+
+    def party_of(self, agent_id: str) -> TwinParty | None:
+        return next((one for one in self.parties if one.agent_id == agent_id), None)
 
 
 @dataclass
@@ -80,6 +133,17 @@ class TwinAgent:
     is_gone: bool = False
     is_retired: bool = False
     wrap_ups: list[TwinWork] = field(default_factory=list)
+    reserved_order: int = 0
+    answered_count: int = 0
+    missed_count: int = 0
+    declined_count: int = 0
+    busy_count: int = 0
+    lost_count: int = 0
+    spans: list[tuple[int, str]] = field(default_factory=list)
+    """Since sign-in: (from when, `busy`, `ready` or `away`), for the occupancy."""
+    seen: tuple[object, ...] = ()
+    """What the strategies saw last, and since when it is so: keys are fixed when an agent's state changes."""
+    changed_at_ms: int = 0
 
 
 @dataclass
@@ -87,6 +151,15 @@ class TwinClient:
     gateway_id: str = ""
     connection_id: str = ""
     grace_until_ms: int = 0
+
+
+@dataclass
+class TwinTalk:
+    """Who talked to a customer last."""
+
+    customer_id: str
+    agent_id: str
+    at_ms: int
 
 
 class Twin:
@@ -101,11 +174,18 @@ class Twin:
         """In order of admission."""
         self.clients: dict[str, TwinClient] = {}
         self.admitted = 0
+        self.reserved = 0
         self.last_order: dict[str, int] = {}
         """Customer -> admission number of the last call."""
+        self.talks: list[TwinTalk] = []
+        """Oldest first, one a customer."""
         self.answers: list[tuple[str, str, object, str, int]] = []
         """(principal, id, command, reason, at)."""
         self.facts: list[Fact] = []
+        self.oracle: list[tuple[int, str, str]] = []
+        """The engine's reservations of this step, (at, call, agent), for the ties that the rules leave open."""
+        self.ruled_on: list[Fact] = []
+        """What was matched alone, and what with the oracle's help: counted by the tests."""
 
     def tell(self, *fact: object) -> None:
         self.facts.append((self.now_ms, *fact))
@@ -118,8 +198,17 @@ class Twin:
     def agent(self, agent_id: str) -> TwinAgent | None:
         return next((agent for agent in self.agents if agent.plan.id == agent_id), None)
 
+    def agent_of(self, agent_id: str) -> TwinAgent:
+        agent = self.agent(agent_id)
+        assert agent is not None, agent_id
+        return agent
+
     def queue(self, queue_id: str) -> QueuePlan | None:
         return next((queue for queue in self.queues if queue.id == queue_id), None)
+
+    def offered(self, queue_id: str) -> QueuePlan | None:
+        """The queue if the plan still has it."""
+        return next((queue for queue in self.plan.queues if queue.id == queue_id), None)
 
     def queue_of(self, call: TwinCall) -> QueuePlan:
         queue = self.queue(call.queue_id)
@@ -127,219 +216,79 @@ class Twin:
         return queue
 
     def live_call_of(self, customer_id: str) -> TwinCall | None:
-        return next((one for one in self.calls if one.customer_id == customer_id and one.state != "ended"), None)
+        """An invitation that is not accepted yet does not count."""
+        live = [one for one in self.calls if one.customer_id == customer_id and one.state not in ("ended", "invited")]
+        return live[-1] if live else None
 
-    def calls_of(self, agent: TwinAgent, *states: str) -> list[TwinCall]:
-        return [call for call in self.calls if call.agent_id == agent.plan.id and call.state in states]
+    # -- what occupies an agent
+
+    def rings_at(self, agent: TwinAgent) -> list[tuple[TwinCall, TwinRing]]:
+        return [(call, ring) for call in self.calls for ring in call.rings if ring.agent_id == agent.plan.id]
+
+    def owned_by(self, agent: TwinAgent) -> list[TwinCall]:
+        return [call for call in self.calls if call.agent_id == agent.plan.id and call.state in BUSY]
+
+    def joined_by(self, agent: TwinAgent) -> list[tuple[TwinCall, TwinParty]]:
+        return [(call, one) for call in self.calls for one in call.parties if one.agent_id == agent.plan.id]
+
+    def held_by(self, agent: TwinAgent) -> TwinCall | None:
+        """The joint call that the agent is held for."""
+        return next((call for call in self.calls if call.held_agent_id == agent.plan.id), None)
+
+    def is_occupied(self, agent: TwinAgent) -> bool:
+        """By anything, ringing included."""
+        return bool(self.rings_at(agent) or self.owned_by(agent) or self.joined_by(agent) or agent.wrap_ups)
 
     def used_units(self, agent: TwinAgent) -> int:
-        calls = self.calls_of(agent, "reserved", *BUSY)
-        return sum(call.cost for call in calls) + sum(work.cost for work in agent.wrap_ups)
+        rings = sum(ring.cost for _, ring in self.rings_at(agent))
+        calls = sum(call.cost for call in self.owned_by(agent)) + sum(one.cost for _, one in self.joined_by(agent))
+        return rings + calls + sum(work.cost for work in agent.wrap_ups)
 
-    # -- matching
+    def free_units(self, agent: TwinAgent) -> int:
+        return agent.plan.capacity_units - self.used_units(agent)
 
-    def may_take(self, agent: TwinAgent, call: TwinCall) -> bool:
-        queue = self.queue_of(call)
-        return (
-            agent.activity == "ready"
-            and not (agent.is_gone or agent.is_retired or agent.wrap_ups)
-            and agent.not_before_ms <= self.now_ms
-            and call.refused.get(agent.plan.id, 0) <= self.now_ms
-            and all(agent.plan.skills.get(skill, 0) >= level for skill, level in queue.need.items())
-            and agent.plan.capacity_units - self.used_units(agent) >= queue.cost_units
-        )
+    # -- waiting lines
 
     def line(self, queue_id: str = "") -> list[TwinCall]:
-        """Who waits and is there, the most due first; of one queue or of all."""
-        waiting = [one for one in self.calls if one.state == "waiting" and not one.is_gone]
-        in_queue = [one for one in waiting if not queue_id or one.queue_id == queue_id]
-        return sorted(in_queue, key=lambda one: (one.due_at_ms, one.order))
+        """Who waits and is there (or is called back), the most due first; of one queue or of all."""
+        waiting = [one for one in self.calls if one.is_in_line() and queue_id in ("", one.queue_id)]
+        return sorted(waiting, key=lambda one: one.key)
 
-    def match(self) -> None:
-        while self._match_one():
-            pass
+    def need_of(self, call: TwinCall, step: int | None = None) -> dict[str, int]:
+        """What the call asks for at its step (or the one given), its own skills added."""
+        queue, at = self.queue_of(call), call.step if step is None else step
+        return self.need_in(queue, call.wishes, at)
 
-    def _match_one(self) -> bool:
-        for call in self.line():
-            able = [agent for agent in self.agents if self.may_take(agent, call)]
-            if able:
-                agent = min(able, key=lambda one: one.idle_since_ms)
-                queue = self.queue_of(call)
-                call.state, call.agent_id, call.cost = "reserved", agent.plan.id, queue.cost_units
-                call.attempt += 1
-                call.expires_at_ms = self.now_ms + queue.reservation_timeout_ms
-                self.tell("reserved", call.id, call.reservation_id, agent.plan.id, call.expires_at_ms)
-                return True
-        return False
+    @staticmethod
+    def need_in(queue: QueuePlan, wishes: Wishes, step: int) -> dict[str, int]:
+        step = min(step, len(queue.relaxation))
+        need = dict(queue.relaxation[step - 1].need if step else queue.need)
+        for skill, level in wishes.need.items():
+            need[skill] = max(level, need.get(skill, 0))
+        return need
 
-    # -- what happens to calls and agents
+    # -- occupancy
 
-    def give_back(self, call: TwinCall, outcome: str, not_before_ms: int = 0) -> None:
-        agent = self.agent(call.agent_id)
-        assert agent is not None
-        self.tell("closed", call.id, call.reservation_id, agent.plan.id, outcome, not_before_ms)
-        if outcome == "expired":
-            agent.misses += 1
-            agent.not_before_ms = not_before_ms
-        elif not_before_ms:
-            call.refused[agent.plan.id] = not_before_ms
-        call.state, call.agent_id = "waiting", ""
-        call.cost = call.expires_at_ms = call.agent_gone_until_ms = 0
-
-    def give_back_all(self, agent: TwinAgent, outcome: str) -> None:
-        for call in self.calls_of(agent, "reserved"):
-            self.give_back(call, outcome)
-
-    def set_activity(self, agent: TwinAgent, activity: str, reason: str) -> None:
-        self.tell("activity", agent.plan.id, activity, reason)
-        if agent.activity == "offline" and activity != "offline":
-            agent.idle_since_ms, agent.misses = self.now_ms, 0
-        if activity == "ready":
-            agent.misses = agent.not_before_ms = 0
-        agent.activity, agent.reason = activity, reason
-
-    def end_wrap_up(self, agent: TwinAgent, work: TwinWork, how: str) -> None:
-        agent.wrap_ups.remove(work)
-        agent.idle_since_ms = self.now_ms
-        self.tell("wrapped_up", work.call_id, agent.plan.id, how)
-
-    def leave_room(self, call: TwinCall) -> None:
-        for room in list(call.rooms):
-            if room.state == "requested":
-                call.rooms.remove(room)
-            else:
-                room.state = "closing"
-
-    def end(self, call: TwinCall, reason: str) -> None:
-        if call.state == "reserved":
-            self.give_back(call, "rescinded")
-        queue, agent = self.queue_of(call), self.agent(call.agent_id) if call.state in BUSY else None
-        talked_ms = self.now_ms - call.connected_at_ms if call.state == "connected" else 0
-        wrap_up = queue.wrap_up if call.state == "connected" else "none"
-        wrap_up_ms = {"none": 0, "timed": queue.wrap_up_ms, "until_done": queue.wrap_up_ms_max}[wrap_up]
-        until_ms = self.now_ms + wrap_up_ms if wrap_up != "none" else 0
-        waited_ms = (call.connected_at_ms or self.now_ms) - call.queued_at_ms
-        agent_id = agent.plan.id if agent else ""
-        self.tell("ended", call.id, reason, agent_id, waited_ms, talked_ms, wrap_up, until_ms)
-        if agent is not None:
-            if wrap_up == "none":
-                agent.idle_since_ms = self.now_ms
-            else:
-                agent.wrap_ups.append(TwinWork(call.id, queue.id, wrap_up, self.now_ms, until_ms, call.cost))
-        self.leave_room(call)
-        call.state, call.ended_at_ms, call.cost, call.media_until_ms = "ended", self.now_ms, 0, 0
-        call.forget_at_ms = self.now_ms + self.plan.ended_retention_ms
-
-    def requeue(self, call: TwinCall, reason: str) -> None:
-        if call.was_requeued or call.is_gone:
-            self.end(call, reason)
+    def mark(self, agent: TwinAgent) -> None:
+        """Write down whether the agent is busy, ready or away from now on."""
+        if agent.activity == "offline":
+            agent.spans = []
             return
-        agent = self.agent(call.agent_id)
-        assert agent is not None
-        not_before_ms = self.now_ms + self.queue_of(call).decline_delay_ms
-        self.tell("requeued", call.id, agent.plan.id, reason, not_before_ms)
-        self.leave_room(call)
-        call.refused[agent.plan.id] = not_before_ms
-        agent.idle_since_ms = self.now_ms
-        call.state, call.agent_id, call.was_requeued = "waiting", "", True
-        call.cost = call.media_until_ms = call.connected_at_ms = 0
+        is_busy = bool(self.owned_by(agent) or self.joined_by(agent) or agent.wrap_ups)
+        what = "busy" if is_busy else "ready" if agent.activity == "ready" else "away"
+        if not agent.spans or agent.spans[-1][1] != what:
+            agent.spans.append((self.now_ms, what))
 
-    def forget_if_over(self, call: TwinCall) -> None:
-        if call.state == "ended" and call.forget_at_ms <= self.now_ms and not call.rooms and not call.unsealed:
-            self.forget(call)
+    def occupancy(self, agent: TwinAgent) -> int:
+        """Busy / (busy + ready) since sign-in, in millionths, as of the agent's last change."""
+        spent = {"busy": 0, "ready": 0, "away": 0}
+        ends = [at_ms for at_ms, _ in agent.spans[1:]] + [agent.changed_at_ms]
+        for (since_ms, what), until_ms in zip(agent.spans, ends, strict=False):
+            spent[what] += max(0, until_ms - since_ms)
+        known = spent["busy"] + spent["ready"]
+        return spent["busy"] * 1_000_000 // known if known else 0
 
-    def forget(self, call: TwinCall) -> None:
-        for attempt in call.unsealed:
-            self.tell("missing", call.id, attempt)
-        self.calls.remove(call)
-        self.tell("forgotten", call.id)
-        self.drop_client("customer:" + call.customer_id)
 
-    def drop_client(self, recipient: str) -> None:
-        """A customer who is neither connected nor owns a call in memory is forgotten with all answers."""
-        role, _, own_id = recipient.partition(":")
-        owns = bool(self.calls) and any(one.customer_id == own_id for one in self._last_calls())
-        client = self.clients.get(recipient)
-        if role == "customer" and not owns and client is not None and not client.connection_id:
-            del self.clients[recipient]
-            self.answers = [one for one in self.answers if one[0] != recipient or one[1].startswith("key:")]
-
-    def _last_calls(self) -> list[TwinCall]:
-        """Each customer's last call, if it is still in memory; an older one alone counts for nothing."""
-        return [call for call in self.calls if call.order == self.last_order.get(call.customer_id)]
-
-    # -- time
-
-    def expire(self, now_ms: int) -> list[Fact]:
-        while instants := [at_ms for at_ms, *_ in self._deadlines() if at_ms <= now_ms]:
-            self.now_ms = max(self.now_ms, min(instants))
-            while due := [one for one in self._deadlines() if one[0] <= self.now_ms]:
-                _, kind, first, second = min(due)
-                self._expire_one(kind, first, second)
-            self.match()
-        self.now_ms = max(self.now_ms, now_ms)
-        facts, self.facts = self.facts, []
-        return facts
-
-    def _deadlines(self) -> list[tuple[int, int, str, str]]:
-        """All deadlines there are: (at, kind in the order of `dispatch/timers.py`, whose, with whom)."""
-        found: list[tuple[int, int, str, str]] = []
-        for call in self.calls:
-            found += [(at, 1, call.id, "") for at in (call.expires_at_ms, call.agent_gone_until_ms) if at]
-            found += [(call.media_until_ms, 2, call.id, "")] if call.media_until_ms else []
-            found += [(at, 6, call.id, one) for one, at in call.refused.items() if at > self.now_ms]
-            if call.state == "ended":
-                is_owed = call.rooms or call.unsealed
-                patience_ms = max(self.plan.recording_timeout_ms, self.plan.ended_retention_ms)
-                found.append((call.ended_at_ms + patience_ms if is_owed else call.forget_at_ms, 7, call.id, ""))
-        for agent in self.agents:
-            found += [(work.until_ms, 3, agent.plan.id, work.call_id) for work in agent.wrap_ups]
-            found += [(agent.not_before_ms, 5, agent.plan.id, "")] if agent.not_before_ms > self.now_ms else []
-        found += [(one.grace_until_ms, 4, who, "") for who, one in self.clients.items() if one.grace_until_ms]
-        return found
-
-    def _expire_one(self, kind: int, first: str, second: str) -> None:
-        call, agent = self.call(first), self.agent(first)
-        if kind == 1 and call is not None:
-            self._expire_reservation(call)
-        elif kind == 2 and call is not None:
-            if call.state == "connecting":
-                self.requeue(call, "media_failed")
-            else:
-                self.end(call, "media_lost")
-        elif kind == 3 and agent is not None:
-            self.end_wrap_up(agent, next(one for one in agent.wrap_ups if one.call_id == second), "time")
-        elif kind == 4:
-            self._end_grace(first)
-        elif kind == 7 and call is not None:
-            self.forget(call)
-
-    def _expire_reservation(self, call: TwinCall) -> None:
-        queue, agent = self.queue_of(call), self.agent(call.agent_id)
-        assert agent is not None
-        if call.agent_gone_until_ms and call.agent_gone_until_ms <= self.now_ms:
-            self.give_back(call, "agent_lost")
-            return
-        self.give_back(call, "expired", self.now_ms + queue.no_answer_delay_ms)
-        if agent.misses >= queue.misses_max:
-            self.give_back_all(agent, "agent_left")
-            self.set_activity(agent, "not_ready", "no_answer")
-
-    def _end_grace(self, recipient: str) -> None:
-        self.tell("disconnected", recipient, 0)
-        self.clients[recipient].grace_until_ms = 0
-        role, _, own_id = recipient.partition(":")
-        call, agent = self.live_call_of(own_id), self.agent(own_id)
-        if role == "customer":
-            self.drop_client(recipient)
-            if call is not None and call.is_gone:
-                self.end(call, "customer_lost")
-        elif agent is not None:
-            agent.is_gone = False
-            self.give_back_all(agent, "agent_lost")
-            for call in self.calls_of(agent, *BUSY):
-                self.requeue(call, "agent_lost")
-            for work in list(agent.wrap_ups):
-                self.end_wrap_up(agent, work, "signed_out")
-            if agent.activity != "offline":
-                self.set_activity(agent, "offline", "connection_lost")
+def never(until_ms: int) -> bool:
+    """Is this the instant that does not come?"""
+    return until_ms >= NEVER_MS

@@ -2,6 +2,7 @@
 
 from dispatch import commands as cm
 from tests.engine.twin import BUSY, Twin, TwinCall, TwinRoom
+from tests.engine.twin_calls import end, forget_if_over
 
 PARTIES = {"customer", "agent"}
 
@@ -37,7 +38,7 @@ def _lose_room(twin: Twin, call: TwinCall, room: TwinRoom) -> None:
     call.rooms.remove(room)
     if room.state == "closing":
         twin.tell("room_closed", call.id, room.attempt)
-        twin.forget_if_over(call)
+        forget_if_over(twin, call)
         return
     if call.state == "connected" and not call.media_until_ms:
         call.media_until_ms = twin.now_ms + twin.queue_of(call).connecting_timeout_ms
@@ -63,7 +64,7 @@ def report(twin: Twin, command: cm.Command) -> str:
             return "stale_attempt"
         call.unsealed.remove(attempt)
         twin.tell("sealed", call.id, attempt)
-        twin.forget_if_over(call)
+        forget_if_over(twin, call)
         return ""
     room = next((one for one in call.rooms if one.attempt == attempt), None)
     if isinstance(command, cm.ReportRoomFailed | cm.ReportRoomClosed) and room is not None:
@@ -107,7 +108,7 @@ def _party(twin: Twin, call: TwinCall, room: TwinRoom, command: cm.Command) -> s
         call.recorded.discard(party)
         twin.tell("unrecorded", call.id, room.attempt, party)
         if call.recording == "required":
-            twin.end(call, "recording_failed")
+            end(twin, call, "recording_failed")
         return ""
     done, word = (call.joined, "joined") if isinstance(command, cm.ReportPartyJoined) else (call.recorded, "recorded")
     if party not in done:

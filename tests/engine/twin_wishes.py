@@ -1,16 +1,25 @@
 """What each command wishes, as the dumb twin understands it. Returns the reason of refusal, or '' when carried out."""
 
 from dispatch import commands as cm
-from tests.engine.twin import BUSY, Fact, Twin, TwinAgent, TwinCall, TwinClient, TwinWork
+from tests.engine.twin import BUSY, Fact, Twin, TwinAgent, TwinCall, TwinParty, TwinRing, TwinWork
+from tests.engine.twin_calls import KEPT_FOR_EVER, close_ring, end, end_wrap_up, give_back
+from tests.engine.twin_limits import drop_favourite, move, relax, settle
 from tests.engine.twin_media import ask_room, lose_worker, report, report_connected
+from tests.engine.twin_presence import TEXT_MAX, activity, connection
+from tests.engine.twin_requests import accept_invitation, invite, request, request_callback, set_priority
+from tests.engine.twin_talking import talking
 
 DAY_MS = 86_400_000
-TEXT_MAX = 200
+TALKING = (
+    cm.TransferCall, cm.InviteParty, cm.RemoveParty, cm.CompleteTransfer, cm.TakeOver, cm.Supervise, cm.SetHold,
+)  # fmt: skip
 
 
-def step(twin: Twin, command: cm.Command, now_ms: int) -> tuple[str, list[Fact]]:
+def step(
+    twin: Twin, command: cm.Command, now_ms: int, oracle: list[tuple[int, str, str]] | None = None
+) -> tuple[str, list[Fact]]:
     """Carry out one command; a repeat gets its first answer, keys are bounded in number and kept for a day."""
-    twin.now_ms = max(twin.now_ms, now_ms)
+    twin.now_ms, twin.oracle = max(twin.now_ms, now_ms), list(oracle or [])
     known = [one for one in twin.answers if one[:2] == (command.principal, command.id)]
     if command.id and known:
         return (known[0][3] if known[0][2] == command else "key_reused"), []
@@ -21,7 +30,7 @@ def step(twin: Twin, command: cm.Command, now_ms: int) -> tuple[str, list[Fact]]
             return "idempotency_store_full", []
         twin.answers = [one for one in twin.answers if one not in old]
     reason = carry_out(twin, command)
-    twin.match()
+    settle(twin)
     if command.id:
         _make_room_for(twin, command)
         twin.answers.append((command.principal, command.id, command, reason, twin.now_ms))
@@ -43,11 +52,19 @@ def carry_out(twin: Twin, command: cm.Command) -> str:
         case cm.ApplyPlan():
             return _apply_plan(twin, command)
         case cm.Connect() | cm.Disconnect() | cm.LoseGateway():
-            return _connection(twin, command)
+            return connection(twin, command)
         case cm.SetActivity():
-            return _set_activity(twin, command)
+            return activity(twin, command)
         case cm.RequestCall():
-            return _request(twin, command)
+            return request(twin, command)
+        case cm.SetPriority():
+            return set_priority(twin, command)
+        case cm.RequestCallback():
+            return request_callback(twin, command)
+        case cm.InviteCustomer():
+            return invite(twin, command)
+        case cm.AcceptInvitation():
+            return accept_invitation(twin, command)
         case cm.AcceptReservation() | cm.DeclineReservation():
             return _answer(twin, command)
         case cm.HangUp():
@@ -61,7 +78,7 @@ def carry_out(twin: Twin, command: cm.Command) -> str:
         case cm.LoseWorker():
             return lose_worker(twin, command)
         case _:
-            return report(twin, command)
+            return talking(twin, command) if isinstance(command, TALKING) else report(twin, command)
 
 
 # -- plan and time
@@ -71,7 +88,7 @@ def _apply_plan(twin: Twin, command: cm.ApplyPlan) -> str:
     new, ids = command.plan, {queue.id for queue in command.plan.queues}
     if command.principal.split(":")[0] not in ("operator", "system"):
         return "not_yours"
-    if list(new.problems()) or new.division_id != twin.plan.division_id:
+    if list(new.problems(["by_name"])) or new.division_id != twin.plan.division_id:
         return "bad_value"
     leaving = [call for call in twin.calls if call.state == "waiting" and call.queue_id not in ids]
     if any(call.queue_id not in new.retired for call in leaving):
@@ -82,183 +99,119 @@ def _apply_plan(twin: Twin, command: cm.ApplyPlan) -> str:
     in_use = {call.queue_id for call in twin.calls} - ids
     twin.queues = list(new.queues) + [queue for queue in twin.queues if queue.id in in_use]
     twin.plan, twin.plan_digest = new, command.digest
+    _replan_agents(twin)
+    for call in leaving:
+        target = next(queue for queue in new.queues if queue.id == new.retired[call.queue_id])
+        move(twin, call, target, "retired")
+    for call in twin.calls:
+        agent = twin.agent(call.favourite.agent_id) if call.favourite else None
+        is_kept = call.favourite and call.favourite.until_ms and call.favourite.rule not in KEPT_FOR_EVER
+        if is_kept and (agent is None or agent.is_retired) and call.state in ("waiting", "reserved"):
+            drop_favourite(twin, call, "signed_out")
+        relax(twin, call)
+    return ""
+
+
+def _replan_agents(twin: Twin) -> None:
     old, twin.agents = twin.agents, []
-    for plan in new.agents:
+    for plan in twin.plan.agents:
         agent = next((one for one in old if one.plan.id == plan.id), TwinAgent(plan))
         agent.plan, agent.is_retired = plan, False
         twin.agents.append(agent)
     for agent in old:
-        if agent not in twin.agents and (agent.wrap_ups or twin.calls_of(agent, "reserved", *BUSY)):
+        if agent not in twin.agents and twin.is_occupied(agent):
             agent.is_retired = True
             twin.agents.append(agent)
-    for call in leaving:
-        target = next(queue for queue in new.queues if queue.id == new.retired[call.queue_id])
-        due_at_ms = call.queued_at_ms + target.target_ms
-        twin.tell("moved", call.id, call.queue_id, target.id, due_at_ms)
-        call.queue_id, call.due_at_ms = target.id, due_at_ms
-    return ""
 
 
 def _resume(twin: Twin, command: cm.Resume) -> str:
-    if command.outage_ms <= 0:
-        return "bad_value" if command.outage_ms < 0 else ""
-    twin.tell("resumed", command.outage_ms)
+    """Nobody could be heard: what waits for somebody is given that time again."""
+    moved = command.outage_ms
+    if moved <= 0:
+        return "bad_value" if moved < 0 else ""
+    twin.tell("resumed", moved)
     for call in twin.calls:
-        for name in ("expires_at_ms", "agent_gone_until_ms", "media_until_ms"):
-            setattr(call, name, getattr(call, name) and getattr(call, name) + command.outage_ms)
+        call.media_until_ms = call.media_until_ms and call.media_until_ms + moved
+        for ring in call.rings:
+            ring.expires_at_ms += moved
+            ring.gone_until_ms = ring.gone_until_ms and ring.gone_until_ms + moved
     for agent in twin.agents:
         for work in agent.wrap_ups:
-            work.until_ms += command.outage_ms
+            work.until_ms += moved
     for client in twin.clients.values():
-        client.grace_until_ms = client.grace_until_ms and client.grace_until_ms + command.outage_ms
+        client.grace_until_ms = client.grace_until_ms and client.grace_until_ms + moved
     return ""
 
 
-# -- presence
+# -- at the agent
 
 
-def _connection(twin: Twin, command: cm.Connect | cm.Disconnect | cm.LoseGateway) -> str:
-    if isinstance(command, cm.Connect):
-        return _connect(twin, command)
-    for recipient, client in list(twin.clients.items()):
-        if isinstance(command, cm.Disconnect):
-            is_meant = recipient == command.recipient and client.connection_id == command.connection_id
-        else:
-            is_meant = client.gateway_id == command.gateway_id
-        if is_meant and client.connection_id:
-            _lose_connection(twin, recipient, client)
-    return ""
-
-
-def _connect(twin: Twin, command: cm.Connect) -> str:
-    role, _, own_id = command.recipient.partition(":")
-    agent, call = twin.agent(own_id), twin.live_call_of(own_id)
-    if not own_id or role not in ("customer", "agent", "supervisor", "operator"):
-        return "unknown_recipient"
-    if not command.connection_id:
-        return "bad_value"
-    if role == "agent" and agent is None:
-        return "unknown_agent"
-    client = twin.clients.setdefault(command.recipient, TwinClient())
-    if client.connection_id == command.connection_id:
-        return ""
-    client.gateway_id, client.connection_id, client.grace_until_ms = command.gateway_id, command.connection_id, 0
-    twin.tell("connected", command.recipient, command.connection_id)
-    if role == "agent" and agent is not None:
-        agent.is_gone = False
-        for ringing in twin.calls_of(agent, "reserved"):
-            ringing.agent_gone_until_ms = 0
-    elif role == "customer" and call is not None:
-        call.is_gone = False
-    return ""
-
-
-def _lose_connection(twin: Twin, recipient: str, client: TwinClient) -> None:
-    role, _, own_id = recipient.partition(":")
-    agent, call = twin.agent(own_id), twin.live_call_of(own_id)
-    client.gateway_id = client.connection_id = ""
-    until_ms = twin.now_ms + twin.plan.reconnect_grace_ms
-    if role == "agent" and agent is not None:
-        ringing = twin.calls_of(agent, "reserved")
-        if agent.activity != "offline" or ringing or agent.wrap_ups or twin.calls_of(agent, *BUSY):
-            agent.is_gone, client.grace_until_ms = True, until_ms
-            for one in ringing:
-                one.agent_gone_until_ms = twin.now_ms + twin.plan.reservation_grace_ms
-    elif role == "customer" and call is not None:
-        call.is_gone, client.grace_until_ms = True, until_ms
-    twin.tell("disconnected", recipient, client.grace_until_ms)
-    twin.drop_client(recipient)
-
-
-def _set_activity(twin: Twin, command: cm.SetActivity) -> str:
-    agent, role = twin.agent(command.agent_id), command.principal.split(":")[0]
-    if agent is None or (agent.is_retired and command.activity == "ready"):
-        return "unknown_agent"
-    if role == "customer" or (role == "agent" and command.principal != "agent:" + command.agent_id):
-        return "not_yours"
-    if command.activity not in ("offline", "ready", "not_ready") or len(command.reason) > TEXT_MAX:
-        return "bad_value"
-    if (agent.activity, agent.reason) == (command.activity, command.reason):
-        return ""
-    if command.activity != "ready":
-        twin.give_back_all(agent, "agent_left")
-    if command.activity == "offline":
-        for work in list(agent.wrap_ups):
-            twin.end_wrap_up(agent, work, "signed_out")
-    twin.set_activity(agent, command.activity, command.reason)
-    return ""
-
-
-# -- calls
-
-
-def _request(twin: Twin, command: cm.RequestCall) -> str:
-    queue = next((one for one in twin.plan.queues if one.id == command.queue_id), None)
-    if queue is None:
-        return "unknown_queue"
-    if command.principal.startswith("customer:") and command.principal != "customer:" + command.customer_id:
-        return "not_yours"
-    if not command.call_id or not command.customer_id or len(command.business_reference) > TEXT_MAX:
-        return "bad_value"
-    if twin.call(command.call_id):
-        return "call_exists"
-    if twin.live_call_of(command.customer_id):
-        return "already_in_call"
-    if queue.recording == "required" and not command.is_consented:
-        return "consent_required"
-    recording = queue.recording if command.is_consented else "off"
-    due_at_ms = twin.now_ms + queue.target_ms
-    new = TwinCall(
-        command.call_id,
-        command.customer_id,
-        queue.id,
-        twin.admitted + 1,
-        twin.now_ms,
-        due_at_ms,
-        queue.media,
-        recording,
-    )
-    in_queue = [call for call in twin.calls if call.queue_id == queue.id and call.state == "waiting"]
-    if len(in_queue) >= queue.waiting_max and not any(twin.may_take(agent, new) for agent in twin.agents):
-        return "queue_full"
-    if sum(call.state != "ended" for call in twin.calls) >= twin.plan.live_calls_max:
-        return "hall_full"
-    twin.calls.append(new)
-    twin.admitted += 1
-    twin.last_order[command.customer_id] = twin.admitted
-    twin.clients.setdefault("customer:" + command.customer_id, TwinClient())
-    twin.tell("queued", new.id, new.customer_id, queue.id, due_at_ms, recording)
-    return ""
-
-
-def _answer(twin: Twin, command: cm.AcceptReservation | cm.DeclineReservation) -> str:
+def _pending(twin: Twin, command: cm.AcceptReservation | cm.DeclineReservation) -> tuple[TwinCall, TwinRing] | str:
     call = twin.call(command.reservation_id.rpartition(".")[0])
     role = command.principal.split(":")[0]
     if call is None:
         return "unknown_reservation"
     if role == "customer" or (role == "agent" and command.principal != "agent:" + command.agent_id):
         return "not_yours"
-    if call.agent_id == "" or call.reservation_id != command.reservation_id:
+    ring = next((one for one in call.rings if one.id == command.reservation_id), None)
+    if ring is None:
         return "not_pending"
-    if call.agent_id != command.agent_id:
-        return "not_yours"
-    if call.state != "reserved":
-        return "not_pending"
-    queue, agent = twin.queue_of(call), twin.agent(call.agent_id)
-    assert agent is not None
-    if isinstance(command, cm.DeclineReservation):
-        if len(command.reason) > TEXT_MAX:
-            return "bad_value"
-        twin.give_back(call, "declined", queue.decline_delay_ms and twin.now_ms + queue.decline_delay_ms)
+    return (call, ring) if ring.agent_id == command.agent_id else "not_yours"
+
+
+def _answer(twin: Twin, command: cm.AcceptReservation | cm.DeclineReservation) -> str:
+    found = _pending(twin, command)
+    if isinstance(found, str):
+        return found
+    call, ring = found
+    if isinstance(command, cm.AcceptReservation):
+        _accept(twin, call, ring)
         return ""
+    if len(command.reason) > TEXT_MAX:
+        return "bad_value"
+    give_back(twin, call, ring, "busy" if command.is_busy else "declined")
+    return ""
+
+
+def _accept(twin: Twin, call: TwinCall, ring: TwinRing) -> None:
+    agent = twin.agent_of(ring.agent_id)
     agent.misses = 0
-    call.state, call.expires_at_ms, call.agent_gone_until_ms = "connecting", 0, 0
-    call.media_until_ms = twin.now_ms + queue.connecting_timeout_ms
+    if call.state != "reserved":
+        _join(twin, call, ring)
+        return
+    expert = next((one for one in call.rings if one.role == "expert"), None)
+    if expert is not None and any(one is not ring and not one.is_accepted for one in call.rings):
+        if not ring.is_accepted:
+            ring.is_accepted = True
+            twin.tell("joint_accepted", call.id, ring.id, agent.plan.id)
+        return
+    first = next(one for one in call.rings if one.role == "agent") if expert is not None else ring
+    _own(twin, call, first)
+    for other in list(call.rings):
+        if other is expert:
+            _join(twin, call, other)
+        else:
+            close_ring(twin, call, other, "rescinded")
+
+
+def _own(twin: Twin, call: TwinCall, ring: TwinRing) -> None:
+    """The two must see each other by then; a customer who is called back has longer."""
+    queue, agent = twin.queue_of(call), twin.agent_of(ring.agent_id)
+    call.rings.remove(ring)
+    agent.answered_count += 1
+    call.state, call.agent_id, call.cost, call.reservation_id = "connecting", agent.plan.id, ring.cost, ring.id
+    call.media_until_ms = twin.now_ms + (queue.callback_answer_ms if call.is_callback else queue.connecting_timeout_ms)
     if call.media == "room":
         ask_room(call, call.room_attempt + 1)
     attempt = call.room_attempt if call.media == "room" else 0
-    twin.tell("accepted", call.id, call.reservation_id, agent.plan.id, call.media_until_ms, attempt)
-    return ""
+    twin.tell("accepted", call.id, ring.id, agent.plan.id, call.media_until_ms, attempt)
+
+
+def _join(twin: Twin, call: TwinCall, ring: TwinRing) -> None:
+    twin.agent_of(ring.agent_id).answered_count += 1
+    call.rings.remove(ring)
+    call.parties.append(TwinParty(ring.agent_id, ring.role, ring.cost))
+    twin.tell("party_in", call.id, ring.id, ring.agent_id, ring.role)
 
 
 def _hang_up(twin: Twin, command: cm.HangUp) -> str:
@@ -274,7 +227,7 @@ def _hang_up(twin: Twin, command: cm.HangUp) -> str:
         return "wrong_state"
     if len(command.reason) > TEXT_MAX:
         return "bad_value"
-    twin.end(call, command.reason or role + "_hung_up")
+    end(twin, call, command.reason or role + "_hung_up")
     return ""
 
 
@@ -288,7 +241,7 @@ def _wrap_up(twin: Twin, command: cm.FinishWrapUp | cm.ExtendWrapUp) -> str:
     if work is None:
         return "not_in_wrap_up"
     if isinstance(command, cm.FinishWrapUp):
-        twin.end_wrap_up(agent, work, "done")
+        end_wrap_up(twin, agent, work, "done")
         return ""
     queue = twin.queue(work.queue_id)
     latest_ms = work.started_at_ms + (queue.wrap_up_ms_max if queue else 0)
@@ -297,3 +250,6 @@ def _wrap_up(twin: Twin, command: cm.FinishWrapUp | cm.ExtendWrapUp) -> str:
     work.until_ms = min(latest_ms, work.until_ms + command.extra_ms)
     twin.tell("extended", work.call_id, agent.plan.id, work.until_ms)
     return ""
+
+
+__all__ = ["BUSY", "carry_out", "step"]
