@@ -6,7 +6,7 @@ from typing import Any
 from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch import timers as tm
-from dispatch.estimate import after_joining, after_talk
+from dispatch.estimate import after_joining, after_leaving, after_talk
 from dispatch.folding_agents import engage, occupy, start_wrap_up
 from dispatch.folding_calls import call_of, leave_room, move, refuse
 from dispatch.lifecycle import ImpossibleEvent
@@ -92,8 +92,11 @@ def _call_transferred(state: State, event: ev.CallTransferred) -> None:
 
 
 def _wait_anew(state: State, call: Call, event: ev.CallTransferred) -> None:
-    state.queues[call.queue_id].counts[lc.WAITING] -= 1
-    after_talk(state.pace(call.queue_id), event.talked_ms)
+    former = state.queues[call.queue_id]
+    former.counts[lc.WAITING] -= 1
+    former_pace = state.pace(call.queue_id)
+    after_leaving(former_pace, event.at_ms, has_waited=False, waiting_count=former.counts[lc.WAITING])
+    after_talk(former_pace, event.talked_ms)
     state.count_need(call, call.queue_id, -1)
     call.queue_id = event.queue_id
     after_joining(state.pace(call.queue_id), event.at_ms)
