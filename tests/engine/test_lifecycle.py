@@ -14,9 +14,13 @@ from dispatch.lifecycle import ImpossibleEvent
 from tests.engine.scene import Scene, agent, queue, room_queue
 
 ROLES: dict[str, set[type[ev.Event]]] = {
+    "begins": {ev.CallQueued, ev.CallInvited, ev.CallRefused},
     "call": {
-        ev.CallQueued, ev.CallReserved, ev.CallMoved, ev.ReservationAccepted, ev.ReservationClosed, ev.CallConnected,
-        ev.CallRequeued, ev.CallEnded, ev.CallForgotten, ev.RoomLost,
+        ev.InvitationAccepted, ev.CallReserved, ev.CallMoved, ev.ReservationAccepted, ev.ReservationClosed,
+        ev.CallConnected, ev.CallRequeued, ev.CallEnded, ev.CallForgotten, ev.RoomLost, ev.NeedRelaxed,
+        ev.CallPrioritised, ev.FavouriteReleased, ev.CallbackArranged, ev.JointAccepted, ev.JointHeld,
+        ev.JointReleased, ev.PartyAdded, ev.PartyRemoved, ev.OwnershipMoved, ev.CallTransferred,
+        ev.SupervisionChanged, ev.HoldChanged,
     },
     "wrap-up": {ev.WrapUpExtended, ev.WrapUpEnded},
     "room": {ev.RoomAssigned, ev.RoomOpened, ev.RoomClosed},
@@ -26,7 +30,7 @@ ROLES: dict[str, set[type[ev.Event]]] = {
     "presence": {ev.Connected, ev.Disconnected, ev.AgentActivityChanged},
     "division": {ev.PlanApplied, ev.Answered, ev.Resumed},
 }  # fmt: skip
-"""What an event is about first. `CallQueued` makes the call, so it stands in no state's row."""
+"""What an event is about first. Those that begin a call, or refuse it, stand in no state's row."""
 
 AT = 1_700_000_100_000
 
@@ -41,7 +45,7 @@ def test_every_event_has_exactly_one_role_and_one_arm() -> None:
 def test_the_tables_name_the_events_of_their_role() -> None:
     """Given the tables, then call, wrap-up and room rows hold their role's events and no others."""
     in_calls = {kind for row in lc.CALL.values() for kind in row}
-    assert in_calls == ROLES["call"] - {ev.CallQueued}
+    assert in_calls == ROLES["call"]
     in_engagements = {kind for row in lc.ENGAGEMENT.values() for kind in row}
     assert in_engagements - in_calls == ROLES["wrap-up"]
     in_rooms = {kind for row in lc.ROOM.values() for kind in row}
@@ -58,7 +62,7 @@ def test_every_command_has_a_decision_and_every_tag_is_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("table", "first"),
-    [(lc.CALL, lc.WAITING), (lc.ENGAGEMENT, lc.IDLE), (lc.ROOM, lc.REQUESTED)],
+    [(lc.CALL, lc.INVITED), (lc.ENGAGEMENT, lc.IDLE), (lc.ROOM, lc.REQUESTED)],
     ids=["call", "engagement", "room"],
 )
 def test_every_state_is_reachable(table: dict[str, dict[type[ev.Event], str]], first: str) -> None:
@@ -93,21 +97,38 @@ def test_reservations_end_once() -> None:
 
 
 def _scene_with_calls_in_every_state() -> Scene:
-    scene = Scene(queue(), room_queue("rooms"), *(agent(f"a{number}") for number in range(4)))
+    """Each call is named after its state; `connected` has a3 as a party and rings at a0, `waiting` holds a4."""
+    scene = Scene(
+        queue(),
+        room_queue("rooms"),
+        queue("pairs", joint_need={"none": 1}),
+        *(agent(f"a{number}") for number in range(6)),
+    )
     scene.ready("a0", "a1", "a2", "a3")
-    for call_id in ("ended", "connected", "connecting", "reserved", "waiting"):
+    scene.invite("invited", "a5")
+    for call_id in ("ended", "connected", "connecting"):
         scene.request(call_id)
     scene.talk("ended")
     scene.hang_up("ended")
     scene.talk("connected")
     scene.accept("connecting")
+    scene.do(cm.FinishWrapUp("a0", "ended"))
+    scene.do(cm.InviteParty("connected", "third", "a3"))
+    scene.accept("connected", "a3")
+    scene.do(cm.InviteParty("connected", "third", "a0"))
+    scene.ready("a4")
+    scene.request("waiting", "pairs")
+    scene.ready("a5")
+    scene.request("reserved")
     assert [scene.call(one).state for one in lc.CALL_STATES] == list(lc.CALL_STATES)
+    assert scene.call("waiting").held_agent_id == "a4"
     return scene
 
 
 def _events_of(call_id: str, agent_id: str) -> list[ev.Event]:
     """One event of each kind of the call table, about this call."""
     return [
+        ev.InvitationAccepted(AT, call_id, AT, AT, True, "off", "external"),
         ev.CallReserved(AT, call_id, f"{call_id}.9", agent_id, "x", "loans", 9, AT, 0, "x"),
         ev.CallMoved(AT, call_id, "loans", "rooms", AT),
         ev.ReservationAccepted(AT, call_id, f"{call_id}.1", agent_id, AT, 0),
@@ -117,7 +138,25 @@ def _events_of(call_id: str, agent_id: str) -> list[ev.Event]:
         ev.CallEnded(AT, call_id, "x", "loans", "x"),
         ev.CallForgotten(AT, call_id, "x"),
         ev.RoomLost(AT, call_id, 1, "x"),
+        ev.NeedRelaxed(AT, call_id, 1),
+        ev.CallPrioritised(AT, call_id, 1, False, AT),
+        ev.FavouriteReleased(AT, call_id, agent_id, "window"),
+        ev.CallbackArranged(AT, call_id, "asked"),
+        ev.JointAccepted(AT, call_id, f"{call_id}.1", agent_id),
+        ev.JointHeld(AT, call_id, agent_id, "agent", AT),
+        ev.JointReleased(AT, call_id, agent_id, "time"),
+        ev.PartyAdded(AT, call_id, f"{call_id}.1", agent_id, "third"),
+        ev.PartyRemoved(AT, call_id, agent_id, "third", "left"),
+        ev.OwnershipMoved(AT, call_id, agent_id, "a1", "taken_over", 100),
+        ev.CallTransferred(AT, call_id, agent_id, "loans", "loans", AT, AT, 0, "off", 0),
+        ev.SupervisionChanged(AT, call_id, "sue", "monitor"),
+        ev.HoldChanged(AT, call_id, True, "asked", AT),
     ]
+
+
+def test_there_is_an_event_of_each_kind_to_try() -> None:
+    """Given the events that are tried below, then none of the call's is missing."""
+    assert {type(event) for event in _events_of("c1", "a0")} == ROLES["call"]
 
 
 @pytest.mark.parametrize("state", lc.CALL_STATES)
@@ -149,6 +188,20 @@ def test_what_is_not_in_the_table_is_impossible(state: str) -> None:
         ev.PartyLeft(AT, "connected", 1, "agent"),
         ev.RecordingSealed(AT, "connected", 1, "x"),
         ev.RecordingMissing(AT, "connected", 1),
+        ev.CallInvited(AT, "waiting", "x", "a0", "loans", AT),
+        ev.CallReserved(AT, "nobody", "nobody.1", "a1", "x", "loans", 1, AT, 0, "x"),
+        ev.ReservationAccepted(AT, "reserved", "reserved.9", "a5", AT, 0),
+        ev.ReservationAccepted(AT, "reserved", "reserved.1", "a1", AT, 0),
+        ev.ReservationClosed(AT, "reserved", "reserved.1", "a5", "bored"),
+        ev.JointAccepted(AT, "reserved", "reserved.9", "a5"),
+        ev.PartyAdded(AT, "connected", "connected.9", "a0", "third"),
+        ev.PartyRemoved(AT, "connected", "a4", "third", "left"),
+        ev.OwnershipMoved(AT, "connected", "a3", "a4", "taken_over", 100),
+        ev.CallTransferred(AT, "connected", "a1", "loans", "loans", AT, AT, 0, "off", 0),
+        ev.CallEnded(AT, "connected", "of-connected", "loans", "x", "a1"),
+        ev.HoldChanged(AT, "nobody", True, "asked", AT),
+        ev.SupervisionChanged(AT, "nobody", "sue", "monitor"),
+        ev.FavouriteReleased(AT, "nobody", "a0", "window"),
     ],
     ids=lambda event: type(event).__name__,
 )
