@@ -20,7 +20,7 @@ from dispatch import commands as cm
 from dispatch import timers as tm
 from dispatch.admission import request_call
 from dispatch.attendance import connect, disconnect, end_grace, lose_gateway, resume, set_activity
-from dispatch.codec import decode_snapshot, digest, encode_snapshot, fingerprint
+from dispatch.codec import decode_snapshot, digest, encode_snapshot, fingerprint, is_writable
 from dispatch.deadlines import is_due
 from dispatch.effects import Effect, Notify, Reply
 from dispatch.ending import forget, hang_up
@@ -135,6 +135,8 @@ class Engine:
             self.now_ms = self.state.now_ms = now_ms
         if not self.state.is_live:
             self.wake()
+        if not is_writable(command):
+            return [], [Reply("bad_value", {"allowed": "numbers of 64 bits, texts of Unicode"})]
         command_id = command.id
         reply = self._reply_before(command) if command_id else None
         if reply is None:
@@ -161,29 +163,34 @@ class Engine:
         """
         if not self.state.is_live:
             self.wake()
-        state, heap = self.state, self.state.timers.heap
-        while heap and heap[0][0] <= now_ms:
-            if heap[0][0] > self.now_ms:
-                self.now_ms = state.now_ms = heap[0][0]
-            while heap and heap[0][0] <= self.now_ms:
-                timer = heappop(heap)
+        state, timers = self.state, self.state.timers
+        due: list[Timer] = []
+        while due or timers.next_ms <= now_ms:
+            if timers.next_ms <= now_ms:
+                timers.take(now_ms, due, self._is_due)
+            if due and due[0][0] > self.now_ms:
+                self.now_ms = state.now_ms = due[0][0]
+            while due and due[0][0] <= self.now_ms:
+                timer = heappop(due)
                 if is_due(state, timer):
                     EXPIRIES[timer[1]](self, timer)
+                if timers.next_ms <= self.now_ms:
+                    timers.take(now_ms, due, self._is_due)
             place(self)
         if now_ms > self.now_ms:
             self.now_ms = state.now_ms = now_ms
+        # After a wake everybody is still to be placed, whether or not anything was due.
+        place(self)
         return self._finish()
 
     def next_deadline_ms(self) -> int | None:
         """When `expire` has something to do next; None when nothing waits for time."""
         if not self.state.is_live:
             self.wake()
-        state, heap = self.state, self.state.timers.heap
-        while heap:
-            if is_due(state, heap[0]):
-                return heap[0][0]
-            heappop(heap)
-        return None
+        return self.state.timers.first_ms(self._is_due)
+
+    def _is_due(self, timer: Timer) -> bool:
+        return is_due(self.state, timer)
 
     def emit(self, event: Event) -> None:
         """Apply a decided event and hand it out with this step. For deciding code only."""

@@ -1,11 +1,13 @@
-"""Deadlines of a division: one heap, entries never searched for.
+"""Deadlines of a division: lines and a heap, entries never searched for.
 
 Each deadline also stands in the state as a field (a reservation's end, a grace, ...). An entry only says when to look;
 `deadlines.is_due` compares it with the field, so a deadline that moved or went needs no removal, and all entries can
 be made anew from the state after a restore.
 """
 
-from heapq import heappush
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Final
 
 RESERVATION: Final = 1
@@ -43,22 +45,70 @@ Timer = tuple[int, int, str, str]
 """(at_ms, kind, id, second id or ''): total order, so equal instants expire in one order everywhere."""
 
 
-class Timers:
-    """What is to be looked at when, earliest first."""
+NEVER: Final = 1 << 62
+"""`next_ms` when nothing is to be looked at."""
 
-    __slots__ = ("heap",)
+
+class Timers:
+    """What is to be looked at when.
+
+    Most deadlines of a kind lie equally far ahead (a reservation's timeout, a retention), so they come in order: each kind has
+    a line that is only appended to, and the few that come earlier than the line's last go into a heap.
+    """
+
+    __slots__ = ("_heap", "_lines", "next_ms")
 
     def __init__(self) -> None:
-        self.heap: list[Timer] = []
-        """For `heappop` and a look at the first."""
+        self._lines: list[deque[Timer]] = [deque() for _ in range(HOURS + 1)]
+        self._heap: list[Timer] = []
+        self.next_ms = NEVER
+        """No entry is earlier; the earliest may have become meaningless."""
 
     def __len__(self) -> int:
-        return len(self.heap)
+        return len(self._heap) + sum(map(len, self._lines))
 
     def arm(self, at_ms: int, kind: int, first: str, second: str = "") -> None:
-        """Look at this then. O(log n); entries are never taken back."""
-        heappush(self.heap, (at_ms, kind, first, second))
+        """Look at this then. O(1), or O(log n) out of order; entries are never taken back."""
+        line = self._lines[kind]
+        if line and line[-1][0] > at_ms:
+            heappush(self._heap, (at_ms, kind, first, second))
+        else:
+            line.append((at_ms, kind, first, second))
+        if at_ms < self.next_ms:
+            self.next_ms = at_ms
+
+    def take(self, now_ms: int, due: list[Timer], is_due: Callable[[Timer], bool]) -> None:
+        """Move what means something and lies at or before `now_ms` into the heap `due`; forget what means nothing."""
+        next_ms = NEVER
+        for line in self._lines:
+            if line:
+                while line and line[0][0] <= now_ms:
+                    timer = line.popleft()
+                    if is_due(timer):
+                        heappush(due, timer)
+                if line and line[0][0] < next_ms:
+                    next_ms = line[0][0]
+        heap = self._heap
+        while heap and heap[0][0] <= now_ms:
+            timer = heappop(heap)
+            if is_due(timer):
+                heappush(due, timer)
+        self.next_ms = min(next_ms, heap[0][0]) if heap else next_ms
+
+    def first_ms(self, is_due: Callable[[Timer], bool]) -> int | None:
+        """The earliest instant that means something; what means nothing and is earlier is forgotten."""
+        heap = self._heap
+        for line in self._lines:
+            while line and not is_due(line[0]):
+                line.popleft()
+        while heap and not is_due(heap[0]):
+            heappop(heap)
+        self.next_ms = min((line[0][0] for line in (*self._lines, heap) if line), default=NEVER)
+        return self.next_ms if self.next_ms != NEVER else None
 
     def clear(self) -> None:
         """Forget all entries, before they are made anew."""
-        self.heap.clear()
+        for line in self._lines:
+            line.clear()
+        self._heap.clear()
+        self.next_ms = NEVER
