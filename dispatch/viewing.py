@@ -51,19 +51,29 @@ def position_views(state: State, call_ids: list[str]) -> list[PositionView]:
     views = []
     for call_id in call_ids:
         call = state.calls.get(call_id)
-        position = _position(state, call) if call is not None else 0
-        if call is not None and position:
-            views.append(PositionView(call_id, position, _estimate(state, call.queue_id, position, call)))
+        place = place_of(state, call) if call is not None else None
+        if call is not None and place is not None:
+            estimate_ms = estimated_wait_ms(state.paces.get(call.queue_id, _NO_PACE), place)
+            views.append(PositionView(call_id, place.position, estimate_ms))
     return views
 
 
-def _estimate(state: State, queue_id: str, position: int, call: Call | None) -> int | None:
-    """How much longer whoever stands there will wait; without a call, somebody who would join now."""
+def place_of(state: State, call: Call) -> Place | None:
+    """Where a waiting call stands, for an estimator; None when it has no place. O(log n)."""
+    position = _position(state, call)
+    return _place(state, call.queue_id, position, state.now_ms - call.queued_at_ms) if position else None
+
+
+def _place(state: State, queue_id: str, position: int, waited_ms: int) -> Place:
     queue, now_ms = state.queues[queue_id], state.now_ms
     head = queue.head()
     head_waited_ms = now_ms - state.calls[head[2]].queued_at_ms if head is not None else 0
-    waited_ms = now_ms - call.queued_at_ms if call is not None else 0
-    place = Place(position, waited_ms, head_waited_ms, queue.counts[lc.CONNECTED], now_ms)
+    return Place(position, waited_ms, head_waited_ms, queue.counts[lc.CONNECTED], now_ms)
+
+
+def _joining_estimate(state: State, queue_id: str) -> int | None:
+    """How long somebody who would join now will wait."""
+    place = _place(state, queue_id, state.queues[queue_id].line_length + 1, 0)
     return estimated_wait_ms(state.paces.get(queue_id, _NO_PACE), place)
 
 
@@ -117,7 +127,7 @@ def queue_view(state: State, queue_id: str, now_ms: int) -> QueueView | None:
         max(0, now_ms - state.calls[head[2]].queued_at_ms) if head else 0,
         agents,
         {one: queue.counts[one] for one in lc.LIVE_STATES},
-        0 if is_free else _estimate(state, queue_id, queue.line_length + 1, None),
+        0 if is_free else _joining_estimate(state, queue_id),
     )
 
 
