@@ -25,7 +25,7 @@ from dispatch.deadlines import is_due
 from dispatch.effects import Effect, Notify, Reply
 from dispatch.ending import forget, hang_up
 from dispatch.events import Answered, Event, WrapUpEnded
-from dispatch.folding import apply
+from dispatch.folding import ARMS, apply
 from dispatch.folding_answers import decode_value
 from dispatch.inviting import accept_invitation, expire_invitation, invite_customer
 from dispatch.joint import expire_joint
@@ -101,6 +101,9 @@ DECISIONS: dict[type[Any], Callable[["Engine", Any], Reply]] = {
     cm.SetHold: set_hold,
 }
 
+REFERRING = frozenset({cm.AcceptReservation, cm.ReportConnected, cm.FinishWrapUp})
+"""Commands that only name what is known here, or are refused: nothing of their own is journaled."""
+
 
 class Engine:
     """Decides for one division. Owned by one shard, the simulator or a test; not shared."""
@@ -131,29 +134,34 @@ class Engine:
 
     def step(self, command: cm.Command, now_ms: int) -> tuple[list[Event], list[Effect]]:
         """Carry out one command. The last effect is the `Reply`; a repeat changes nothing and gets the first reply."""
+        state = self.state
         if now_ms > self.now_ms:
-            self.now_ms = self.state.now_ms = now_ms
-        if not self.state.is_live:
+            self.now_ms = state.now_ms = now_ms
+        if not state.is_live:
             self.wake()
-        if not is_writable(command):
+        if (command.id or type(command) not in REFERRING) and not is_writable(command):
             return [], [Reply("bad_value", {"allowed": "numbers of 64 bits, texts of Unicode"})]
-        command_id = command.id
-        reply = self._reply_before(command) if command_id else None
-        if reply is None:
-            reply = DECISIONS[type(command)](self, command)
-            place(self)
-            if command_id:
-                self.emit(
-                    Answered(
-                        self.now_ms, command.principal, command_id, reply.reason, reply.value, fingerprint(command)
-                    )
-                )
+        if command.id:
+            reply = self._answer(command)
         else:
-            # Nothing new; but the first step after a wake has everybody still to place, whatever it is about.
-            place(self)
+            reply = DECISIONS[type(command)](self, command)
+            if state.is_touched or state.holds:
+                place(self)
         events, effects = self._finish()
         effects.append(reply)
         return events, effects
+
+    def _answer(self, command: cm.Command) -> Reply:
+        """The reply to a command with an id: the first one again, or a new one that is remembered."""
+        reply = self._reply_before(command)
+        if reply is not None:
+            # Nothing new; but the first step after a wake has everybody still to place, whatever it is about.
+            place(self)
+            return reply
+        reply = DECISIONS[type(command)](self, command)
+        place(self)
+        self.emit(Answered(self.now_ms, command.principal, command.id, reply.reason, reply.value, fingerprint(command)))
+        return reply
 
     def expire(self, now_ms: int) -> tuple[list[Event], list[Effect]]:
         """Do what has come due by `now_ms`, each at its own instant, in order. Cost: what is due, times log n.
@@ -194,18 +202,22 @@ class Engine:
 
     def emit(self, event: Event) -> None:
         """Apply a decided event and hand it out with this step. For deciding code only."""
-        apply(self.state, event)
+        ARMS[type(event)](self.state, event)
         self._events.append(event)
 
     def _finish(self) -> tuple[list[Event], list[Effect]]:
-        events, self._events = self._events, []
+        events = self._events
         effects: list[Effect] = []
-        if self.state.notices:
-            effects = [Notify(*notice) for notice in self.state.notices]
-            self.state.notices = []
+        if not events:
+            return [], effects
+        self._events = []
+        state = self.state
+        if state.notices:
+            effects = [Notify(*notice) for notice in state.notices]
+            state.notices = []
         for event in events:
             if type(event) in ROOM_EVENTS:
-                effects.extend(room_effects(self.state, event))
+                effects.extend(room_effects(state, event))
         return events, effects
 
     # -- answers given before

@@ -15,13 +15,13 @@ from dispatch import timers as tm
 from dispatch.estimate import after_answer, after_joining, after_talk
 from dispatch.folding_agents import AGENT_ARMS, engage, free, occupy, start_wrap_up
 from dispatch.folding_answers import ANSWER_ARMS
-from dispatch.folding_calls import ask_room, call_of, leave_room, move, refuse
+from dispatch.folding_calls import ask_room, call_of, leave_room, move, refuse, remember_agent
 from dispatch.folding_presence import PRESENCE_ARMS, drop_customer
 from dispatch.folding_rooms import ROOM_ARMS
 from dispatch.folding_talking import TALKING_ARMS
 from dispatch.folding_waiting import WAITING_ARMS
 from dispatch.lifecycle import ImpossibleEvent, reservation_after
-from dispatch.model import Call, LastAgent, Reservation, customer_recipient
+from dispatch.model import Call, Reservation, customer_recipient
 from dispatch.state import State
 from dispatch.wishes import NEVER_MS
 
@@ -104,6 +104,7 @@ def _call_reserved(state: State, event: ev.CallReserved) -> None:
         state.timers.arm(event.expires_at_ms, tm.RESERVATION, call.id, event.agent_id)
         if plan.reservations_max > 1 and event.role == "agent" and call.state == lc.RESERVED:
             state.rung.append(call)
+            state.is_touched = True
         state.refresh(agent)
     if state.recipients:
         state.tell_asked(call, event)
@@ -146,6 +147,7 @@ def _joint_accepted(state: State, event: ev.JointAccepted) -> None:
     reservation = reservation_of(call, event)
     move(state, call, event)
     reservation.is_accepted = True
+    state.agents[event.agent_id].misses = 0
     state.tell_parties(call, event)
 
 
@@ -207,6 +209,7 @@ def _call_requeued(state: State, event: ev.CallRequeued) -> None:
     if call.connected_at_ms:
         after_talk(state.pace(call.queue_id), event.at_ms - call.connected_at_ms)
     call.media_until_ms = call.cost_units = call.connected_at_ms = call.on_hold_until_ms = 0
+    call.supervisors = None
     if event.call_not_before_ms:
         call.callback_count += 1
         call.not_before_ms = event.call_not_before_ms
@@ -246,15 +249,6 @@ def _call_ended(state: State, event: ev.CallEnded) -> None:
             after_talk(state.pace(call.queue_id), event.talked_ms)
         if event.talked_ms and state.queues[call.queue_id].plan.last_agent_window_ms:
             remember_agent(state, call.customer_id, event.agent_id, event.at_ms)
-
-
-def remember_agent(state: State, customer_id: str, agent_id: str, at_ms: int) -> None:
-    """Whom the customer talked to last; the oldest memory makes room."""
-    agents = state.last_agents
-    agents.pop(customer_id, None)
-    agents[customer_id] = LastAgent(agent_id, at_ms)
-    while len(agents) > state.plan.last_agents_max:
-        del agents[next(iter(agents))]
 
 
 def _call_forgotten(state: State, event: ev.CallForgotten) -> None:

@@ -7,7 +7,7 @@ from dispatch import lifecycle as lc
 from dispatch import timers as tm
 from dispatch.estimate import after_joining, after_leaving
 from dispatch.lifecycle import ImpossibleEvent, call_after
-from dispatch.model import Call, Room
+from dispatch.model import Call, LastAgent, Room
 from dispatch.state import State
 
 
@@ -36,6 +36,7 @@ def move(state: State, call: Call, event: ev.Event) -> None:
         state.ended_count += 1
     if queue.plan.in_call_max and after in (lc.WAITING, lc.ENDED) and state.is_live:
         state.reopened.append(queue)
+        state.is_touched = True
 
 
 def leave_waiting(state: State, call: Call, at_ms: int) -> None:
@@ -67,6 +68,15 @@ def leave_room(call: Call) -> None:
         drop_room(call, room)
     else:
         room.state = lc.CLOSING
+
+
+def remember_agent(state: State, customer_id: str, agent_id: str, at_ms: int) -> None:
+    """Whom the customer talked to last; the oldest memory makes room."""
+    agents = state.last_agents
+    agents.pop(customer_id, None)
+    agents[customer_id] = LastAgent(agent_id, at_ms)
+    while len(agents) > state.plan.last_agents_max:
+        del agents[next(iter(agents))]
 
 
 def refuse(state: State, call: Call, agent_id: str, until_ms: int) -> None:

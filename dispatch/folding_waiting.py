@@ -6,6 +6,7 @@ from typing import Any
 from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch import timers as tm
+from dispatch.deadlines import next_step_at_ms
 from dispatch.estimate import after_joining
 from dispatch.folding_calls import call_of, leave_waiting, move
 from dispatch.model import Call, customer_recipient
@@ -24,6 +25,9 @@ def _need_relaxed(state: State, event: ev.NeedRelaxed) -> None:
     move(state, call, event)
     state.leave_line(call)
     call.step = event.step
+    if at_ms := next_step_at_ms(state, call):
+        # Also while it rings or talks: a step opens on time whatever the call is doing (ROUTING.md 5.20).
+        state.arm(at_ms, tm.RELAX, call.id)
     _restand(state, call)
 
 
@@ -80,6 +84,7 @@ def _joint_held(state: State, event: ev.JointHeld) -> None:
     call.held_agent_id, call.held_until_ms = event.agent_id, event.until_ms
     agent.held_for_call_id = call.id
     state.holds[call.id] = agent.id
+    state.is_touched = True
     state.arm(event.until_ms, tm.JOINT, call.id)
     state.refresh(agent)
 

@@ -143,3 +143,4 @@ def expire_joint(engine: Decider, call: Call) -> None:
     if call.held_agent_id and call.held_until_ms <= engine.now_ms:
         release(engine, call, "time")
     engine.state.reopened.append(engine.state.queues[call.queue_id])
+    engine.state.is_touched = True

@@ -228,3 +228,4 @@ def change_phase(engine: Decider, queue: Queue) -> None:
                 lead_on(engine, call, "queue_closed")
     else:
         state.reopened.append(queue)
+        state.is_touched = True

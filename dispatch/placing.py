@@ -17,31 +17,36 @@ from dispatch.state import State
 def place(engine: Decider) -> None:
     """Match all that this step touched (ROUTING.md 5.16, 5.18, 5.19)."""
     state = engine.state
-    while state.unplaced or state.freed or state.reopened or state.has_signed_out or state.holds or state.rung:
+    while state.is_touched or state.holds:
+        state.is_touched = False
         if state.has_signed_out:
             state.has_signed_out = False
             leave_without_agents(engine)
         if state.holds:
             settle_holds(engine)
-        if not (state.unplaced or state.freed or state.reopened):
+        calls, agents, queues = state.unplaced, state.freed, state.reopened
+        if not (calls or agents or queues):
             if not state.rung:
                 return
             _ask_more(engine)
             continue
-        calls, state.unplaced = state.unplaced, []
-        agents, state.freed = state.freed, []
-        queues, state.reopened = state.reopened, []
-        for candidate in agents:
-            candidate.is_listed = False
-        if not queues and not state.joint_count:
-            if len(calls) == 1 and not agents:
+        if calls:
+            state.unplaced = []
+        if queues:
+            state.reopened = []
+        if agents:
+            state.freed = []
+            for candidate in agents:
+                candidate.is_listed = False
+        if len(calls) + len(agents) == 1 and not queues and not state.joint_count:
+            if calls:
                 _place_one(engine, calls[0])
-                continue
-            if len(agents) == 1 and not calls:
-                if agents[0].free_units > 0:
-                    place_agent(engine, agents[0])
-                continue
-        _place_many(engine, calls, agents, queues)
+            elif agents[0].free_units > 0:
+                place_agent(engine, agents[0])
+        else:
+            _place_many(engine, calls, agents, queues)
+        if state.rung:
+            state.is_touched = True
 
 
 def _is_unplaced(state: State, call: Call) -> bool:

@@ -74,6 +74,8 @@ class State:
         self.is_live = False
         """False while replaying: then nobody is told, and nothing is put up for matching."""
         self.notices: list[tuple[str, int, Event]] = []
+        self.is_touched = False
+        """Something below is not empty."""
         self.unplaced: list[Call] = []
         """Calls to find an agent for at the end of this step."""
         self.freed: list[Candidate] = []
@@ -146,6 +148,7 @@ class State:
         if self.is_live:
             arm_waiting(self, call)
             self.unplaced.append(call)
+            self.is_touched = True
 
     def may_stand(self, call: Call) -> bool:
         """Say whether the call has a place: it waits, and its customer is there or will be called back."""
@@ -159,14 +162,14 @@ class State:
     def stand(self, call: Call) -> None:
         """Give the call its place in its lane, or among the kept. The caller makes sure that it stands nowhere."""
         queue, key, agent_id = self.queues[call.queue_id], self.key(call), self.kept_for(call)
+        lane = self.lane_of(call)
+        self.joint_count += lane.expert_pool is not None
         if agent_id or call.not_before_ms > self.now_ms:
             line = queue.kept
             if agent_id in self.candidates and call.not_before_ms <= self.now_ms:
                 insort(self.candidates[agent_id].kept, key)
         else:
-            lane = self.lane_of(call)
             line = lane.line
-            self.joint_count += lane.expert_pool is not None
         line.add(key)
         self.standing[call.id] = line
 
@@ -177,9 +180,8 @@ class State:
             return
         queue, key = self.queues[call.queue_id], self.key(call)
         line.remove(key)
-        if line is not queue.kept:
-            self.joint_count -= self.lane_of(call).expert_pool is not None
-        elif call.favourite is not None and call.favourite.agent_id in self.candidates:
+        self.joint_count -= self.lane_of(call).expert_pool is not None
+        if line is queue.kept and call.favourite is not None and call.favourite.agent_id in self.candidates:
             kept = self.candidates[call.favourite.agent_id].kept
             if key in kept:
                 kept.remove(key)
@@ -189,6 +191,7 @@ class State:
         if self.may_stand(call):
             self.leave_line(call)
             self.unplaced.append(call)
+            self.is_touched = True
 
     def lane_of(self, call: Call) -> Lane:
         """The lane for the call's need of now; a new one costs O(kinds of agents)."""
@@ -282,6 +285,7 @@ class State:
             if candidate.free_units > 0 and not candidate.is_listed:
                 candidate.is_listed = True
                 self.freed.append(candidate)
+                self.is_touched = True
         else:
             candidate.free_units = 0
 
@@ -291,7 +295,7 @@ class State:
             candidate.kind.signed_in_count += 1
         else:
             candidate.kind.signed_in_count -= 1
-            self.has_signed_out = True
+            self.has_signed_out = self.is_touched = True
 
     def offer(self, candidate: Candidate) -> None:
         """No call waits for this agent: stand ready in every pool. O(pools of the agent x log n)."""
@@ -338,7 +342,7 @@ class State:
         for agent in self.agents.values():
             arm_agent(self, agent)
             self.refresh(agent)
-        self.has_signed_out = True
+        self.has_signed_out = self.is_touched = True
         for recipient in self.recipients.values():
             if recipient.grace_until_ms:
                 self.arm(recipient.grace_until_ms, tm.GRACE, recipient.id)
@@ -353,7 +357,8 @@ class State:
             self.count_need(call, call.queue_id, 1)
         if call.state == lc.WAITING:
             self.line_up(call)
-            self.queues[call.queue_id].callbacks_count += call.is_callback
+        if call.is_callback and call.state in (lc.WAITING, lc.RESERVED):
+            self.queues[call.queue_id].callbacks_count += 1
         arm_call(self, call)
 
     def arm(self, at_ms: int, kind: int, first: str, second: str = "") -> None:
