@@ -202,6 +202,7 @@ class Engine:
 
     def emit(self, event: Event) -> None:
         """Apply a decided event and hand it out with this step. For deciding code only."""
+        # `apply` without its clock: here `state.now_ms` is this step's already.
         ARMS[type(event)](self.state, event)
         self._events.append(event)
 

@@ -119,6 +119,11 @@ def reservation_of(call: Call, event: Any) -> Reservation:
     raise ImpossibleEvent(f"no such reservation is pending: {event!r}")
 
 
+def without(reservations: tuple[Reservation, ...], gone: Reservation) -> tuple[Reservation, ...]:
+    """All but one of them."""
+    return tuple([one for one in reservations if one is not gone]) if len(reservations) > 1 else ()
+
+
 def _reservation_accepted(state: State, event: ev.ReservationAccepted) -> None:
     call = call_of(state, event)
     agent = state.agents[event.agent_id]
@@ -128,7 +133,7 @@ def _reservation_accepted(state: State, event: ev.ReservationAccepted) -> None:
     occupy(agent, event.at_ms)
     agent.misses = 0
     agent.answered_count += 1
-    call.reservations = tuple(one for one in call.reservations if one is not reservation)
+    call.reservations = without(call.reservations, reservation)
     call.agent_id, call.reservation_id, call.cost_units = agent.id, reservation.id, reservation.cost_units
     call.media_until_ms = event.connecting_until_ms
     if call.is_callback:
@@ -159,7 +164,7 @@ def _reservation_closed(state: State, event: ev.ReservationClosed) -> None:
     agent = state.agents[event.agent_id]
     reservation = reservation_of(call, event)
     state.tell_asked(call, event)
-    call.reservations = tuple(one for one in call.reservations if one is not reservation)
+    call.reservations = without(call.reservations, reservation)
     if not call.reservations or call.state != lc.RESERVED:
         move(state, call, event)
     engage(agent, call.id, event)

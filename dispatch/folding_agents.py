@@ -6,7 +6,7 @@ from typing import Any
 from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch import timers as tm
-from dispatch.lifecycle import ImpossibleEvent, engagement_after
+from dispatch.lifecycle import ENGAGEMENT, ImpossibleEvent, engagement_after
 from dispatch.model import Agent, Call, WrapUpWork, agent_recipient
 from dispatch.plan import Plan
 from dispatch.state import State
@@ -14,11 +14,13 @@ from dispatch.state import State
 
 def engage(agent: Agent, call_id: str, event: ev.Event) -> None:
     """Take what one call does to an agent to what its table gives."""
-    after = engagement_after(agent.engagements.get(call_id, lc.IDLE), event)
+    engagements = agent.engagements
+    before = engagements.get(call_id, lc.IDLE)
+    after = ENGAGEMENT[before].get(type(event)) or engagement_after(before, event)
     if after == lc.IDLE:
-        agent.engagements.pop(call_id, None)
+        del engagements[call_id]
     else:
-        agent.engagements[call_id] = after
+        engagements[call_id] = after
 
 
 def occupy(agent: Agent, at_ms: int) -> None:

@@ -6,22 +6,23 @@ from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch import timers as tm
 from dispatch.estimate import after_joining, after_leaving
-from dispatch.lifecycle import ImpossibleEvent, call_after
+from dispatch.lifecycle import CALL, ImpossibleEvent, call_after
 from dispatch.model import Call, LastAgent, Room
 from dispatch.state import State
 
 
 def call_of(state: State, event: Any) -> Call:
     """The call that the event is about; without one the event is impossible."""
-    call = state.calls.get(event.call_id)
-    if call is None:
-        raise ImpossibleEvent(f"no such call: {event!r}")
-    return call
+    try:
+        return state.calls[event.call_id]
+    except KeyError:
+        raise ImpossibleEvent(f"no such call: {event!r}") from None
 
 
 def move(state: State, call: Call, event: ev.Event) -> None:
     """Take the call to the state that its table gives, and count it there."""
-    before, after = call.state, call_after(call.state, event)
+    before = call.state
+    after = CALL[before].get(type(event)) or call_after(before, event)
     if after == before:
         return
     queue = state.queues[call.queue_id]

@@ -44,11 +44,24 @@ class Lane:
 class Queue:
     """A skill queue at work."""
 
-    __slots__ = ("callbacks_count", "counts", "is_retired", "kept", "lanes", "needs", "phase", "phase_until_ms", "plan")
+    __slots__ = (
+        "callbacks_count",
+        "counts",
+        "is_retired",
+        "kept",
+        "lanes",
+        "needs",
+        "phase",
+        "phase_until_ms",
+        "plain",
+        "plan",
+    )
 
     def __init__(self, plan: QueuePlan) -> None:
         self.plan = plan
         self.lanes: dict[LaneKey, Lane] = {}
+        self.plain: Lane | None = None
+        """The lane of calls that ask for nothing of their own, once there is one."""
         self.kept = WaitingLine()
         self.counts = dict.fromkeys(lc.CALL_STATES, 0)
         self.callbacks_count = 0

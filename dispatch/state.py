@@ -196,6 +196,8 @@ class State:
     def lane_of(self, call: Call) -> Lane:
         """The lane for the call's need of now; a new one costs O(kinds of agents)."""
         queue = self.queues[call.queue_id]
+        if call.wishes is None and not call.step and queue.plain is not None:
+            return queue.plain
         step = min(call.step, len(queue.plan.relaxation))
         own, joint = own_needs(call)
         lane = queue.lanes.get((step, own, joint))
@@ -206,6 +208,8 @@ class State:
             lane = queue.lanes[step, own, joint] = Lane(
                 queue, (step, own, joint), self.pool(need, queue.plan), expert_pool
             )
+            if lane.key == (0, (), ()):
+                queue.plain = lane
         return lane
 
     def pool(self, need: dict[str, int], plan: QueuePlan) -> Pool:
