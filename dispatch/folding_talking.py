@@ -8,9 +8,9 @@ from dispatch import lifecycle as lc
 from dispatch import timers as tm
 from dispatch.estimate import after_joining, after_leaving, after_talk
 from dispatch.folding_agents import engage, occupy, start_wrap_up
-from dispatch.folding_calls import call_of, leave_room, move, refuse
+from dispatch.folding_calls import call_of, leave_room, move, refuse, remember_agent
 from dispatch.lifecycle import ImpossibleEvent
-from dispatch.model import Call, LastAgent, Party, agent_recipient, customer_recipient
+from dispatch.model import Call, Party, agent_recipient, customer_recipient
 from dispatch.state import State
 
 
@@ -83,8 +83,7 @@ def _call_transferred(state: State, event: ev.CallTransferred) -> None:
     cost_units = call.cost_units
     start_wrap_up(state, call, event.from_agent_id, cost_units, event)
     if state.queues[event.from_queue_id].plan.last_agent_window_ms:
-        state.last_agents.pop(call.customer_id, None)
-        state.last_agents[call.customer_id] = LastAgent(event.from_agent_id, event.at_ms)
+        remember_agent(state, call.customer_id, event.from_agent_id, event.at_ms)
     _wait_anew(state, call, event)
     if event.not_before_ms:
         refuse(state, call, event.from_agent_id, event.not_before_ms)
@@ -159,6 +158,8 @@ def _invitation_accepted(state: State, event: ev.InvitationAccepted) -> None:
     call = call_of(state, event)
     move(state, call, event)
     call.queued_at_ms, call.due_at_ms = event.queued_at_ms, event.due_at_ms
+    # Due at once: its credit is the queue's target, so that a change of priority later starts from there.
+    call.credit_ms = event.queued_at_ms + state.queues[call.queue_id].plan.target_ms - event.due_at_ms
     call.is_consented, call.recording, call.media = event.is_consented, event.recording, event.media
     call.favourite, call.agent_id, call.invited_until_ms = event.favourite, "", 0
     state.call_by_customer[call.customer_id] = call.id

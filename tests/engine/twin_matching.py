@@ -247,12 +247,15 @@ def _serve_in_order(twin: Twin) -> Pairs:
 
 
 def _joint_pair(twin: Twin, call: TwinCall) -> tuple[TwinAgent, TwinAgent] | None:
-    """The first agent in the strategy's order beside whom there is an expert, and the first of these."""
-    for agent in sorted(able(twin, call), key=lambda one: order_of(twin, call, one)):
-        others = [one for one in experts(twin, call) if one is not agent]
-        if others:
-            return agent, min(others, key=lambda one: order_of(twin, call, one, is_expert=True))
-    return None
+    """The first agent in the strategy's order beside whom there is an expert, and the first of these; who is held is one."""
+    agents = sorted(able(twin, call), key=lambda one: order_of(twin, call, one))
+    others = sorted(experts(twin, call), key=lambda one: order_of(twin, call, one, is_expert=True))
+    pairs = [(one, other) for one in agents for other in others if one is not other]
+    held_id = call.held_agent_id
+    with_held = [pair for pair in pairs if pair[0].plan.id == held_id] + [
+        pair for pair in pairs if pair[1].plan.id == held_id
+    ]
+    return next(iter(with_held or pairs), None)
 
 
 def _hold_one(twin: Twin, call: TwinCall) -> None:

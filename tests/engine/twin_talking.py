@@ -259,8 +259,7 @@ def _supervise(twin: Twin, call: TwinCall, command: cm.Supervise) -> str:
 
 
 def _hold(twin: Twin, call: TwinCall, command: cm.SetHold) -> str:
-    role, _, own_id = command.principal.partition(":")
-    if role == "customer" or (role == "agent" and own_id != call.agent_id):
+    if not _may(call, command.principal):
         return "not_yours"
     if call.state != "connected":
         return "wrong_state"

@@ -131,7 +131,8 @@ def _resume(twin: Twin, command: cm.Resume) -> str:
         return "bad_value" if moved < 0 else ""
     twin.tell("resumed", moved)
     for call in twin.calls:
-        call.media_until_ms = call.media_until_ms and call.media_until_ms + moved
+        for name in ("media_until_ms", "on_hold_until_ms", "held_until_ms", "invited_until_ms"):
+            setattr(call, name, getattr(call, name) and getattr(call, name) + moved)
         for ring in call.rings:
             ring.expires_at_ms += moved
             ring.gone_until_ms = ring.gone_until_ms and ring.gone_until_ms + moved
