@@ -121,14 +121,14 @@ async def test_what_a_worker_said_is_not_lost_in_the_repeat(local: LocalHall, ha
 
 
 def failing_timers(monkeypatch: pytest.MonkeyPatch, division_id: str) -> None:
-    expire_one = Engine._expire_one
+    expire = Engine.expire
 
-    def broken(self: Engine, timer: Any) -> None:
+    def broken(self: Engine, now_ms: int) -> Any:
         if self.state.division_id == division_id:
             raise ZeroDivisionError("a bug in a timer")
-        expire_one(self, timer)
+        return expire(self, now_ms)
 
-    monkeypatch.setattr(Engine, "_expire_one", broken)
+    monkeypatch.setattr(Engine, "expire", broken)
 
 
 async def test_timers_that_raise_stop_their_division_by_name(
