@@ -31,9 +31,13 @@ def serve_in_order(engine: Decider) -> None:
             continue
         if lane.expert_pool is not None:
             _serve_joint(engine, call, lane, lane.expert_pool)
-            if lane.pool.first(call, engine.now_ms) is None and lane.expert_pool.first(call, engine.now_ms) is None:
-                done.add(id(lane))
-        elif not place_call(engine, call) and not call.refused_until_ms and call.favourite is None:
+            is_nobody_left = lane.pool.first(call, engine.now_ms) is None
+            is_nobody_left = is_nobody_left and lane.expert_pool.first(call, engine.now_ms) is None
+        else:
+            is_nobody_left = not place_call(engine, call)
+        # What holds for a plain call holds for everybody behind it; refusals, favourites and callbacks say nothing of others.
+        is_plain = not call.refused_until_ms and call.favourite is None and call.not_before_ms <= engine.now_ms
+        if is_nobody_left and is_plain:
             done.add(id(lane))
 
 

@@ -195,19 +195,25 @@ def waiting_calls(state: State, queue: Queue) -> list[Call]:
     return [state.calls[key[2]] for key in sorted(key for line in queue.lines() for key in line)]
 
 
-def leave_without_agents(engine: Decider) -> None:
-    """Somebody signed out: in queues that mind, calls that nobody signed in may serve are led on."""
+def lead_on_all(engine: Decider) -> None:
+    """Calls that wait where nobody will serve them are led on: closed queues, and those that mind having no agents."""
     state = engine.state
     for queue in list(state.queues.values()):
-        if not queue.plan.on_no_agents or queue.is_retired or not queue.counts[lc.WAITING]:
+        is_closed = queue.phase == CLOSED
+        if not queue.counts[lc.WAITING] or not (is_closed or queue.plan.on_no_agents):
             continue
         known: dict[object, bool] = {}
-        waiting = waiting_calls(state, queue) + [call for call in state.unplaced if call.queue_id == queue.plan.id]
-        for call in waiting:
+        unplaced = [call for call in state.unplaced if call.queue_id == queue.plan.id and call.id not in state.standing]
+        for call in waiting_calls(state, queue) + unplaced:
+            if call.is_callback or not state.may_stand(call) or call.queue_id != queue.plan.id:
+                continue
+            if is_closed:
+                lead_on(engine, call, "queue_closed")
+                continue
             own = own_needs(call)[0]
             if own not in known:
                 known[own] = state.has_signed_in(queue.plan, own)
-            if not known[own] and state.may_stand(call) and not call.is_callback:
+            if not known[own]:
                 lead_on(engine, call, "no_agents")
 
 
@@ -223,9 +229,7 @@ def change_phase(engine: Decider, queue: Queue) -> None:
     if queue.phase_until_ms:
         state.timers.arm(queue.phase_until_ms, tm.HOURS, queue.plan.id)
     if queue.phase == CLOSED:
-        for call in waiting_calls(state, queue):
-            if not call.is_callback:
-                lead_on(engine, call, "queue_closed")
+        state.is_led_on = True
     else:
         state.reopened.append(queue)
-        state.is_touched = True
+    state.is_touched = True

@@ -8,7 +8,7 @@ from dispatch.bursts import Burst
 from dispatch.choice import Candidate
 from dispatch.joint import serve_in_order, settle_holds
 from dispatch.lanes import Lane, Queue
-from dispatch.limits import leave_without_agents
+from dispatch.limits import lead_on_all
 from dispatch.matching import Decider, place_agent, place_call, reserve
 from dispatch.model import Call
 from dispatch.state import State
@@ -19,9 +19,9 @@ def place(engine: Decider) -> None:
     state = engine.state
     while state.is_touched or state.holds:
         state.is_touched = False
-        if state.has_signed_out:
-            state.has_signed_out = False
-            leave_without_agents(engine)
+        if state.is_led_on:
+            state.is_led_on = False
+            lead_on_all(engine)
         if state.holds:
             settle_holds(engine)
         calls, agents, queues = state.unplaced, state.freed, state.reopened

@@ -12,6 +12,7 @@ from dispatch import timers as tm
 from dispatch.choice import Candidate, Kind, Need, Pool, PoolKey, need_of, pool_key
 from dispatch.deadlines import arm_agent, arm_call, arm_waiting
 from dispatch.events import CallReserved, Event, ReservationClosed
+from dispatch.hours import CLOSED
 from dispatch.lanes import Lane, Queue
 from dispatch.model import (
     KEPT_EVENTS_MAX,
@@ -86,8 +87,8 @@ class State:
         """Calls reserved in this step that may ring at more agents."""
         self.holds: dict[str, str] = {}
         """Joint call -> who is held for it."""
-        self.has_signed_out = False
-        """Somebody signed out in this step: a queue may be without agents."""
+        self.is_led_on = False
+        """Calls may wait where they cannot be served: somebody signed out, a queue has closed, or a call came back to one."""
 
     def __repr__(self) -> str:
         live = sum(queue.live_count for queue in self.queues.values())
@@ -149,6 +150,9 @@ class State:
             arm_waiting(self, call)
             self.unplaced.append(call)
             self.is_touched = True
+            queue = self.queues[call.queue_id]
+            if queue.phase == CLOSED or queue.plan.on_no_agents:
+                self.is_led_on = True
 
     def may_stand(self, call: Call) -> bool:
         """Say whether the call has a place: it waits, and its customer is there or will be called back."""
@@ -299,7 +303,7 @@ class State:
             candidate.kind.signed_in_count += 1
         else:
             candidate.kind.signed_in_count -= 1
-            self.has_signed_out = self.is_touched = True
+            self.is_led_on = self.is_touched = True
 
     def offer(self, candidate: Candidate) -> None:
         """No call waits for this agent: stand ready in every pool. O(pools of the agent x log n)."""
@@ -313,7 +317,7 @@ class State:
 
     def rebuild(self) -> None:
         """Make every index anew from the records, as after a restore, a replay or a new plan."""
-        self.unplaced, self.freed, self.reopened, self.has_signed_out = [], [], [], False
+        self.unplaced, self.freed, self.reopened, self.is_led_on = [], [], [], False
         self.standing, self.joint_count, self.rung = {}, 0, []
         self.holds = {call.id: call.held_agent_id for call in self.calls.values() if call.held_agent_id}
         self.pools, self.kinds, self.candidates = {}, {}, {}
@@ -346,7 +350,7 @@ class State:
         for agent in self.agents.values():
             arm_agent(self, agent)
             self.refresh(agent)
-        self.has_signed_out = self.is_touched = True
+        self.is_led_on = self.is_touched = True
         for recipient in self.recipients.values():
             if recipient.grace_until_ms:
                 self.arm(recipient.grace_until_ms, tm.GRACE, recipient.id)
