@@ -5,7 +5,7 @@ from dispatch.estimate import Place, estimated_wait_ms
 from dispatch.events import CallReserved
 from dispatch.model import Agent, Call, Pace, agent_recipient
 from dispatch.state import State
-from dispatch.views import AgentView, CallView, PositionView, QueueView, RoomView, SessionView, WrapUpView
+from dispatch.views import AgentView, CallView, PartyView, PositionView, QueueView, RoomView, SessionView, WrapUpView
 
 _NO_PACE = Pace()
 
@@ -39,7 +39,21 @@ def call_view(state: State, call_id: str) -> CallView | None:
         call.ended_at_ms,
         call.end_reason,
         asked.id if asked is not None else call.reservation_id,
+        call.is_callback,
+        call.invited_until_ms,
+        call.on_hold_until_ms,
+        _parties(call),
+        dict(call.supervisors or {}),
+        call.credit_ms,
+        call.is_absolute,
     )
+
+
+def _parties(call: Call) -> list[PartyView]:
+    parties = [PartyView(one.agent_id, one.role, False) for one in call.parties]
+    if call.state in lc.TALKING:
+        parties += [PartyView(one.agent_id, one.role, True) for one in call.reservations]
+    return parties
 
 
 def _position(state: State, call: Call) -> int:

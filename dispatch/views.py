@@ -14,12 +14,21 @@ class RoomView(Struct, array_like=True):
     worker_epoch: int
 
 
+class PartyView(Struct, array_like=True):
+    """A further agent in a call, or asked for it while it talks."""
+
+    agent_id: str
+    role: str
+    """`consult`, `expert` or `third`."""
+    is_ringing: bool
+
+
 class CallView(Struct, array_like=True):
     """One call as it is now."""
 
     call_id: str
     state: str
-    """`waiting`, `reserved`, `connecting`, `connected` or `ended`."""
+    """`invited`, `waiting`, `reserved`, `connecting`, `connected` or `ended`."""
     customer_id: str
     queue_id: str
     queued_at_ms: int
@@ -40,6 +49,17 @@ class CallView(Struct, array_like=True):
     ended_at_ms: int = 0
     end_reason: str = ""
     reservation_id: str = ""
+    is_callback: bool = False
+    """The customer need not be connected while it waits."""
+    invited_until_ms: int = 0
+    on_hold_until_ms: int = 0
+    """0: not on hold."""
+    parties: list[PartyView] = field(default_factory=list)
+    """Oldest first: who is in it beside its owner, then who is asked."""
+    supervisors: dict[str, str] = field(default_factory=dict)
+    """Supervisor id -> `monitor`, `whisper` or `barge`."""
+    credit_ms: int = 0
+    is_absolute: bool = False
 
 
 class WrapUpView(Struct, array_like=True):
