@@ -26,6 +26,8 @@ LINE_WEIGHT = 32
 """Calls that left the line, over which its pace is smoothed: of 8, 16, 32 and 64 the least error (bench/estimate.py)."""
 LEFT_UNIT = 1_024
 """One call that left, in `Pace.left_units`: so that the decay of a small integer does not round it away."""
+GONE_UNIT = LEFT_UNIT // 2
+"""Who gives up stands anywhere in the line: only those behind move up, on average half of it."""
 PAUSE_PACES_MAX = 4
 """A line that stands still counts for at most so many of its paces, but for `GAP_MS_MAX` at least: callbacks wait all night."""
 HEAD_WEIGHT = 4
@@ -77,16 +79,17 @@ def after_joining(pace: Pace, at_ms: int) -> None:
     pace.line_since_ms = pace.line_since_ms or at_ms
 
 
-def after_leaving(pace: Pace, at_ms: int, *, has_waited: bool, waiting_count: int) -> None:
-    """A call of the queue waits no longer: asked for, ended or moved. `waiting_count` still do.
+def after_leaving(pace: Pace, at_ms: int, *, has_waited: bool, is_asked: bool, waiting_count: int) -> None:
+    """A call of the queue waits no longer: an agent is asked for it, or it ended or moved. `waiting_count` still do.
 
     `has_waited` is false for one that found a free agent at once: that says nothing about the line. A call that comes back
     and leaves again counts again: where one reservation in twenty is not accepted the pace is a twentieth too fast.
     """
     _book_line(pace, at_ms)
     if has_waited:
-        pace.line_ms += _bounded(pace, pace.pending_ms) - pace.line_ms // LINE_WEIGHT
-        pace.left_units += LEFT_UNIT - pace.left_units // LINE_WEIGHT
+        units = LEFT_UNIT if is_asked else GONE_UNIT
+        pace.line_ms += _bounded(pace, pace.pending_ms) - pace.line_ms * units // (LEFT_UNIT * LINE_WEIGHT)
+        pace.left_units += units - pace.left_units * units // (LEFT_UNIT * LINE_WEIGHT)
         pace.pending_ms = 0
     if not waiting_count:
         pace.line_since_ms = 0

@@ -44,7 +44,10 @@ def leave_waiting(state: State, call: Call, at_ms: int) -> None:
     """The call no longer waits in its queue: its line has moved."""
     waiting_count = state.queues[call.queue_id].counts[lc.WAITING]
     has_waited = at_ms > (call.entered_at_ms or call.queued_at_ms)
-    after_leaving(state.pace(call.queue_id), at_ms, has_waited=has_waited, waiting_count=waiting_count)
+    is_asked = call.state == lc.RESERVED
+    after_leaving(
+        state.pace(call.queue_id), at_ms, has_waited=has_waited, is_asked=is_asked, waiting_count=waiting_count
+    )
 
 
 def ask_room(call: Call, attempt: int) -> None:

@@ -94,7 +94,8 @@ def _wait_anew(state: State, call: Call, event: ev.CallTransferred) -> None:
     former = state.queues[call.queue_id]
     former.counts[lc.WAITING] -= 1
     former_pace = state.pace(call.queue_id)
-    after_leaving(former_pace, event.at_ms, has_waited=False, waiting_count=former.counts[lc.WAITING])
+    waiting_count = former.counts[lc.WAITING]
+    after_leaving(former_pace, event.at_ms, has_waited=False, is_asked=False, waiting_count=waiting_count)
     after_talk(former_pace, event.talked_ms)
     state.count_need(call, call.queue_id, -1)
     call.queue_id = event.queue_id
