@@ -69,7 +69,8 @@ def _add_wishes(state: State, call: Call, event: ev.CallQueued) -> None:
     state.queues[call.queue_id].callbacks_count += event.is_callback
     wishes = call.wishes = event.wishes
     if wishes is not None:
-        call.credit_ms, call.is_absolute = wishes.credit_ms, wishes.is_absolute
+        credit_ms_max = state.queues[call.queue_id].plan.priority_credit_ms_max
+        call.credit_ms, call.is_absolute = min(wishes.credit_ms, credit_ms_max), wishes.is_absolute
         call.refused_until_ms = dict.fromkeys(wishes.excluded_agent_ids, NEVER_MS) or None
         state.count_need(call, call.queue_id, 1)
 

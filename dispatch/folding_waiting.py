@@ -69,6 +69,8 @@ def _call_moved(state: State, event: ev.CallMoved) -> None:
     state.count_need(call, call.queue_id, -1)
     call.visited = (*call.visited, call.queue_id)
     call.queue_id, call.due_at_ms, call.entered_at_ms, call.step = event.queue_id, event.due_at_ms, event.at_ms, 0
+    # As much of the credit as `due_at_ms` has in it: what is taken back later is that, and no more.
+    call.credit_ms = min(call.credit_ms, state.queues[call.queue_id].plan.priority_credit_ms_max)
     state.count_need(call, call.queue_id, 1)
     state.queues[call.queue_id].counts[lc.WAITING] += 1
     after_joining(state.pace(call.queue_id), event.at_ms)

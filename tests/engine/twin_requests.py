@@ -72,7 +72,7 @@ def new_call(
         queue.recording if is_consented else "off",
         is_consented,
         wishes,
-        credit_ms=wishes.credit_ms,
+        credit_ms=min(wishes.credit_ms, queue.priority_credit_ms_max),
         is_absolute=wishes.is_absolute,
         refused=dict.fromkeys(wishes.excluded_agent_ids, NEVER_MS),
     )
