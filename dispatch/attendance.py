@@ -10,6 +10,9 @@ from dispatch.model import Agent, Call, Recipient
 from dispatch.patience import release_kept
 from dispatch.reservations import end_wrap_ups, give_back_reservations
 
+OUTAGE_MS_MAX = 1 << 40
+"""34 years: whoever says more has misread a clock, and deadlines must stay numbers of 64 bits."""
+
 
 def connect(engine: Decider, command: cm.Connect) -> Reply:
     """Take note of a live connection; it replaces an earlier one of the same client."""
@@ -128,8 +131,8 @@ def set_activity(engine: Decider, command: cm.SetActivity) -> Reply:
 
 def resume(engine: Decider, command: cm.Resume) -> Reply:
     """Move what waits for others by the outage in which nobody could be heard (SAFETY.md 8)."""
-    if command.outage_ms < 0:
-        return Reply("bad_value")
+    if not 0 <= command.outage_ms <= OUTAGE_MS_MAX:
+        return Reply("bad_value", {"allowed": f"outage_ms from 0 to {OUTAGE_MS_MAX}"})
     if command.outage_ms:
         engine.emit(ev.Resumed(engine.now_ms, command.outage_ms))
     return Reply()

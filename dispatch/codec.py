@@ -92,6 +92,15 @@ def decode_command(data: bytes) -> Command:
     return _decode(_command_decoder.decode, data)
 
 
+def is_writable(command: Command) -> bool:
+    """Can the command be journaled at all: are its numbers of 64 bits, and its texts without lone surrogates?"""
+    try:
+        _encoder.encode(command)
+    except (OverflowError, UnicodeEncodeError):
+        return False
+    return True
+
+
 _ADDED: dict[type[Struct], tuple[str, object, tuple[str, ...]]] = {
     kind: (added, default, tuple(name for name in kind.__struct_fields__ if name != added))
     for kind, added, default in ((cm.RequestCall, "wishes", None), (cm.DeclineReservation, "is_busy", False))
