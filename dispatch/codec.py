@@ -10,7 +10,7 @@ and its structs are what makes an event cost 0.1 us instead of 1 (docs/DECISIONS
 
 import hashlib
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -32,7 +32,6 @@ SNAPSHOT_VERSION = 2
 T = TypeVar("T")
 
 _encoder = msgspec.msgpack.Encoder()
-_value_decoder: msgspec.msgpack.Decoder[dict[str, Any]] = msgspec.msgpack.Decoder(dict[str, Any])
 _command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
 
 
@@ -119,11 +118,6 @@ def fingerprint(command: Command) -> int:
         tag = command.__struct_config__.tag
         return crc32(_encoder.encode([tag, *(getattr(command, name) for name in added[2])]))
     return crc32(_encoder.encode(command))
-
-
-def decode_value(data: bytes) -> dict[str, Any] | None:
-    """The value of a remembered answer (`Remembered.value`) as it was given."""
-    return _value_decoder.decode(data) if data else None
 
 
 # -- journal entries
