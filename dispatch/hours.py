@@ -5,14 +5,18 @@ where the configuration is read (`actors/configuration.py`), so that the engine 
 Days are numbered from 1970-01-01, a Thursday; weekdays 0 (Monday) to 6 (Sunday), as in ISO 8601 less one.
 """
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
 DAY_MINUTES = 1_440
 MINUTE_MS = 60_000
+DAY_MS = DAY_MINUTES * MINUTE_MS
 SEARCH_DAYS = 400
-"""A queue that does not open within so many days never does: no timer is set for it."""
+"""So far ahead the next change is looked for."""
+SEARCH_MS = SEARCH_DAYS * DAY_MS
 
 Phase = Literal["open", "closing", "closed"]
 OPEN: Phase = "open"
@@ -80,44 +84,45 @@ def phase_at(hours: Hours | None, closing_grace_ms: int, now_ms: int) -> tuple[P
     """
     if hours is None:
         return OPEN, 0
-    edges = _edges(hours, now_ms)
-    opened_at_ms = max((at_ms for at_ms, opens in edges if opens and at_ms <= now_ms), default=None)
-    closed_at_ms = max((at_ms for at_ms, opens in edges if not opens and at_ms <= now_ms), default=None)
-    next_open_ms = min((at_ms for at_ms, opens in edges if opens and at_ms > now_ms), default=0)
-    next_close_ms = min((at_ms for at_ms, opens in edges if not opens and at_ms > now_ms), default=0)
-    if opened_at_ms is not None and (closed_at_ms is None or opened_at_ms >= closed_at_ms):
-        return OPEN, next_close_ms
+    closed_at_ms, next_open_ms = None, 0
+    for opens_at_ms, closes_at_ms in _openings(hours, now_ms):
+        if opens_at_ms > now_ms:
+            next_open_ms = opens_at_ms
+            break
+        if closes_at_ms > now_ms:
+            return OPEN, closes_at_ms if closes_at_ms < now_ms + SEARCH_MS else 0
+        closed_at_ms = closes_at_ms
     if closed_at_ms is not None and now_ms < closed_at_ms + closing_grace_ms:
         until_ms = closed_at_ms + closing_grace_ms
         return CLOSING, min(until_ms, next_open_ms) if next_open_ms else until_ms
     return CLOSED, next_open_ms
 
 
-def _edges(hours: Hours, now_ms: int) -> list[tuple[int, bool]]:
-    """(instant, does it open there), from two days back to the first opening and closing ahead; spans that touch are one."""
-    edges: list[tuple[int, bool]] = []
-    today = (now_ms + _offset_ms(hours, now_ms)) // (DAY_MINUTES * MINUTE_MS)
-    for day in range(today - 2, today + SEARCH_DAYS):
-        for opens, closes in hours.special.get(date_of(day), hours.weekly[(day + 3) % 7]):
-            opens_at_ms, closes_at_ms = _instant(hours, day, opens), _instant(hours, day, closes)
-            if edges and edges[-1][0] == opens_at_ms:
-                edges.pop()
-            else:
-                edges.append((opens_at_ms, True))
-            edges.append((closes_at_ms, False))
-        if day > today and len(edges) > 1 and edges[-2][0] > now_ms and _is_final(edges[-1][0], hours, day):
-            break
-    return edges
+def _openings(hours: Hours, now_ms: int) -> Iterator[tuple[int, int]]:
+    """[opens, closes) by the clock on the wall, in order, two days back to `SEARCH_DAYS` ahead; those that touch are one."""
+    pending: tuple[int, int] | None = None
+    for opens_at_ms, closes_at_ms in _spans(hours, now_ms - 2 * DAY_MS, now_ms + SEARCH_MS):
+        if pending is not None and pending[1] == opens_at_ms:
+            pending = (pending[0], closes_at_ms)
+            continue
+        if pending is not None:
+            yield pending
+        pending = (opens_at_ms, closes_at_ms)
+    if pending is not None:
+        yield pending
 
 
-def _is_final(closes_at_ms: int, hours: Hours, day: int) -> bool:
-    """Say whether a closing is final: before the end of its day, so that no span of the next day continues it."""
-    return closes_at_ms < _instant(hours, day, DAY_MINUTES)
-
-
-def _instant(hours: Hours, day: int, minute: int) -> int:
-    local_ms = (day * DAY_MINUTES + minute) * MINUTE_MS
-    return local_ms - _offset_ms(hours, local_ms - hours.offset_minutes * MINUTE_MS)
+def _spans(hours: Hours, from_ms: int, until_ms: int) -> Iterator[tuple[int, int]]:
+    """The same, span by span. Between two changes of the offset local time is UTC and a constant, so no time is guessed."""
+    changes = [at_ms for at_ms, _ in hours.offset_changes if from_ms < at_ms < until_ms]
+    for start_ms, end_ms in pairwise([from_ms, *changes, until_ms]):
+        offset_ms = _offset_ms(hours, start_ms)
+        for day in range((start_ms + offset_ms) // DAY_MS, (end_ms - 1 + offset_ms) // DAY_MS + 1):
+            for opens, closes in hours.special.get(date_of(day), hours.weekly[(day + 3) % 7]):
+                opens_at_ms = max(start_ms, day * DAY_MS + opens * MINUTE_MS - offset_ms)
+                closes_at_ms = min(end_ms, day * DAY_MS + closes * MINUTE_MS - offset_ms)
+                if opens_at_ms < closes_at_ms:
+                    yield opens_at_ms, closes_at_ms
 
 
 def _offset_ms(hours: Hours, at_ms: int) -> int:

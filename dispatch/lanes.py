@@ -7,7 +7,7 @@ makes it anew after a restore); nothing here decides.
 
 from dispatch import lifecycle as lc
 from dispatch.choice import Need, Pool
-from dispatch.hours import CLOSED, OPEN, Phase, phase_at
+from dispatch.hours import CLOSED, OPEN, SEARCH_MS, Phase, phase_at
 from dispatch.plan import QueuePlan
 from dispatch.waiting import Key, WaitingLine
 
@@ -115,6 +115,9 @@ class Queue:
     def update_phase(self, now_ms: int) -> None:
         """Look at the clock: is the queue open?"""
         self.phase, self.phase_until_ms = phase_at(self.plan.hours, self.plan.closing_grace_ms, now_ms)
+        if not self.phase_until_ms and self.plan.hours is not None and self.plan.hours.special:
+            # A holiday farther ahead than is looked for: look again when it may have come into sight.
+            self.phase_until_ms = now_ms + SEARCH_MS
 
     def phase_now(self, now_ms: int) -> Phase:
         """The phase at `now_ms`, also when its timer has not been looked at yet."""
