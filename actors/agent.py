@@ -3,7 +3,14 @@
 from typing import TYPE_CHECKING
 
 from actors.items import ReadAgent
-from dispatch.commands import AcceptReservation, DeclineReservation, ExtendWrapUp, FinishWrapUp, SetActivity
+from dispatch.commands import (
+    AcceptReservation,
+    DeclineReservation,
+    ExtendWrapUp,
+    FinishWrapUp,
+    InviteCustomer,
+    SetActivity,
+)
 from dispatch.effects import Reply
 from dispatch.views import AgentView
 
@@ -52,14 +59,46 @@ class AgentHandle:
         return await self._hall.submit(command, self._division_id)
 
     async def decline(
-        self, reservation_id: str, reason: str = "", *, principal: str = "", command_id: str = ""
+        self,
+        reservation_id: str,
+        reason: str = "",
+        *,
+        is_busy: bool = False,
+        principal: str = "",
+        command_id: str = "",
     ) -> Reply:
+        """Give the call back to its old place. `is_busy`: busy elsewhere, so that nobody asks for a while."""
         command = DeclineReservation(
             principal=self._by(principal),
             id=command_id,
             reservation_id=reservation_id,
             agent_id=self.agent_id,
             reason=reason,
+            is_busy=is_busy,
+        )
+        return await self._hall.submit(command, self._division_id)
+
+    async def invite(
+        self,
+        call_id: str,
+        customer_id: str,
+        queue_id: str,
+        business_reference: str = "",
+        valid_ms: int = 0,
+        *,
+        principal: str = "",
+        command_id: str = "",
+    ) -> Reply:
+        """Invite a customer to a call that belongs to this agent. `valid_ms` 0: as long as the plan says."""
+        command = InviteCustomer(
+            principal=self._by(principal),
+            id=command_id,
+            call_id=call_id,
+            customer_id=customer_id,
+            agent_id=self.agent_id,
+            queue_id=queue_id,
+            business_reference=business_reference,
+            valid_ms=valid_ms,
         )
         return await self._hall.submit(command, self._division_id)
 

@@ -20,7 +20,7 @@ from actors.hosting import HostedDivision
 from actors.intake import Intake, Work
 from actors.items import Item, Submit, Subscribe, Unsubscribe, WorkerHello
 from actors.performer import Performer
-from dispatch.commands import Command, Connect, Disconnect, RequestCall, Resume
+from dispatch.commands import Command, Connect, Disconnect, InviteCustomer, RequestCall, Resume
 from dispatch.effects import Reply
 
 STRIKES_MAX = 2
@@ -105,7 +105,8 @@ class Stepping:
         if isinstance(work.item, Subscribe) and is_replaced(state, work.item):
             return Reply("replaced")
         # A repeat for a call that exists is answered from memory, whatever the clock says.
-        if isinstance(command, RequestCall) and is_clock_behind(division) and command.call_id not in state.calls:
+        is_new = isinstance(command, RequestCall | InviteCustomer) and command.call_id not in state.calls
+        if is_new and is_clock_behind(division):
             return Reply("clock_behind")
         return division.step(command, work.at_ms)
 

@@ -3,14 +3,15 @@
 Rules: an agent acts as themselves alone; whose reservation or call it is, the engine checks in the same step that acts,
 so a late accept is refused there and never bridged.
 
-Not here: hanging up and media (`gateway/talk.py`), what the agent is told (`gateway/translation.py`).
+Not here: hanging up and media (`gateway/talk.py`), who is in a call (`gateway/parties.py`), what the agent is told
+(`gateway/translation.py`).
 """
 
 from typing import Any
 
 from actors.agent import AgentHandle
 from gateway import client_messages as said
-from gateway import talk
+from gateway import parties, talk
 from gateway.customer import Handler
 from gateway.speaker import Speaker
 
@@ -38,7 +39,28 @@ async def accept(speaker: Speaker, message_id: str, data: said.ReservationAccept
 async def decline(speaker: Speaker, message_id: str, data: said.ReservationDecline) -> dict[str, Any]:
     """Give the call back to its old place."""
     work = _self(speaker).decline(
-        data.reservation_id, data.reason, principal=speaker.identity.principal, command_id=message_id
+        data.reservation_id,
+        data.reason,
+        is_busy=data.is_busy,
+        principal=speaker.identity.principal,
+        command_id=message_id,
+    )
+    return await speaker.value_of(work)
+
+
+async def invite_customer(
+    speaker: Speaker, message_id: str, data: said.CustomerInvite, agent_id: str = ""
+) -> dict[str, Any]:
+    """Ask a customer to come to a call of one's own; `agent_id` is for staff, who say whose it will be."""
+    agent = speaker.hall.agent(agent_id or speaker.identity.subject, speaker.identity.division_id)
+    work = agent.invite(
+        speaker.call_id_for(message_id),
+        data.customer_id,
+        data.queue_id,
+        data.business_reference,
+        data.valid_ms,
+        principal=speaker.identity.principal,
+        command_id=message_id,
     )
     return await speaker.value_of(work)
 
@@ -71,6 +93,12 @@ HANDLERS: dict[type[said.FromClient], Handler] = {
     said.CallHangUp: talk.hang_up,
     said.RtcSdpOffer: talk.exchange_sdp,
     said.RtcStats: talk.take_stats,
+    said.CallTransfer: parties.transfer,
+    said.CallHold: parties.hold,
+    said.PartyInvite: parties.invite,
+    said.PartyRemove: parties.remove,
+    said.TransferComplete: parties.complete_transfer,
+    said.CustomerInvite: invite_customer,
     said.ReportCallConnected: report_connected,
     said.WrapUpDone: finish_wrap_up,
     said.WrapUpExtend: extend_wrap_up,

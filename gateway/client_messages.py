@@ -15,7 +15,8 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, Raw, Struct, field
 
 from dispatch.commands import MAX_TEXT
-from dispatch.plan import DAY_MS
+from dispatch.plan import DAY_MS, Id
+from dispatch.wishes import Skills
 
 SDP_LENGTH_MAX = 32_768
 """Characters. Chromium's offer with one audio and one video section has about 6,000; the frame bound is 64 KiB."""
@@ -29,6 +30,13 @@ Reference = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,128}\Z")]
 Text = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*\Z", max_length=MAX_TEXT)]
 Sdp = Annotated[str, Meta(min_length=1, max_length=SDP_LENGTH_MAX)]
 Attempt = Annotated[int, Meta(ge=0, le=1_000_000)]
+OptionalId = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._:@-]{0,63})?\Z")]
+"""An id of the plan (`dispatch.plan.Id`), or empty for none."""
+PlaceName = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{0,64}\Z")]
+"""A region or a carrier, as the plan names them; empty: not known."""
+CreditMs = Annotated[int, Meta(ge=0, le=DAY_MS)]
+InvitationMs = Annotated[int, Meta(ge=0, le=7 * DAY_MS)]
+PartyRole = Literal["consult", "expert", "third"]
 StatName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
 
 
@@ -63,6 +71,26 @@ class CallRequest(FromClient):
     queue_id: Reference
     is_consented: bool = False
     business_reference: Text = ""
+    display_name: Text = ""
+    preferred_agent_id: OptionalId = ""
+    region: PlaceName = ""
+    carrier: PlaceName = ""
+    need: Skills = field(default_factory=dict)
+    """Skills beside the queue's own need (a language, say)."""
+    is_callback: bool = False
+
+
+class CallCallback(FromClient):
+    TYPE: ClassVar[str] = "call.callback"
+
+    call_id: Reference
+
+
+class InvitationAccept(FromClient):
+    TYPE: ClassVar[str] = "invitation.accept"
+
+    call_id: Reference
+    is_consented: bool = False
     display_name: Text = ""
 
 
@@ -105,6 +133,60 @@ class ReservationDecline(FromClient):
 
     reservation_id: Reference
     reason: Text = ""
+    is_busy: bool = False
+    """Busy elsewhere: nobody asks for `busy_delay_ms`."""
+
+
+class CallTransfer(FromClient):
+    TYPE: ClassVar[str] = "call.transfer"
+
+    call_id: Reference
+    to_queue_id: OptionalId = ""
+    to_agent_id: OptionalId = ""
+    credit_ms: CreditMs | None = None
+    """None: the target's `transfer_credit_ms`."""
+    reason: Text = ""
+
+
+class CallHold(FromClient):
+    TYPE: ClassVar[str] = "call.hold"
+
+    call_id: Reference
+    is_held: bool
+
+
+class PartyInvite(FromClient):
+    TYPE: ClassVar[str] = "party.invite"
+
+    call_id: Reference
+    role: PartyRole
+    to_agent_id: OptionalId = ""
+    to_queue_id: OptionalId = ""
+
+
+class PartyRemove(FromClient):
+    TYPE: ClassVar[str] = "party.remove"
+
+    call_id: Reference
+    agent_id: OptionalId = ""
+    """Empty: the speaker leaves."""
+
+
+class TransferComplete(FromClient):
+    TYPE: ClassVar[str] = "transfer.complete"
+
+    call_id: Reference
+    to_agent_id: Id
+
+
+class CustomerInvite(FromClient):
+    TYPE: ClassVar[str] = "customer.invite"
+
+    customer_id: Id
+    queue_id: Id
+    business_reference: Text = ""
+    valid_ms: InvitationMs = 0
+    """0: the plan's `invitation_ms`."""
 
 
 class ReportCallConnected(FromClient):
@@ -128,13 +210,19 @@ class WrapUpExtend(FromClient):
 
 _SESSION: list[type[FromClient]] = [SessionPong, SessionAck]
 _TALK: list[type[FromClient]] = [CallHangUp, RtcSdpOffer, RtcStats]
-_CUSTOMER: list[type[FromClient]] = [*_SESSION, CallRequest, *_TALK]
+_CUSTOMER: list[type[FromClient]] = [*_SESSION, CallRequest, CallCallback, InvitationAccept, *_TALK]
 _AGENT: list[type[FromClient]] = [
     *_SESSION,
     SetAgentState,
     ReservationAccept,
     ReservationDecline,
     *_TALK,
+    CallTransfer,
+    CallHold,
+    PartyInvite,
+    PartyRemove,
+    TransferComplete,
+    CustomerInvite,
     ReportCallConnected,
     WrapUpDone,
     WrapUpExtend,

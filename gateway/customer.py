@@ -10,38 +10,75 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from dispatch import events, views
+from dispatch.wishes import Wishes
 from gateway import client_messages as said
 from gateway import talk
 from gateway.speaker import Speaker
 
 Handler = Callable[[Speaker, str, Any], Awaitable[dict[str, Any]]]
 
+NO_WISHES = Wishes()
+
+
+def wishes_of(data: said.CallRequest) -> Wishes | None:
+    """What a customer may ask for beyond the queue; None where it is nothing, as in most calls."""
+    wishes = Wishes(
+        need=data.need,
+        preferred_agent_id=data.preferred_agent_id,
+        region=data.region,
+        carrier=data.carrier,
+        is_callback=data.is_callback,
+    )
+    return wishes if wishes != NO_WISHES else None
+
 
 async def request_call(
-    speaker: Speaker, message_id: str, data: said.CallRequest, customer_id: str = ""
+    speaker: Speaker, message_id: str, data: said.CallRequest, customer_id: str = "", wishes: Wishes | None = None
 ) -> dict[str, Any]:
-    """Admit a call and return its id. `customer_id` is for operators, who ask on behalf of somebody."""
+    """Admit a call; return its id and, where a limit led it elsewhere, where it waits and why.
+
+    `customer_id` is for staff, who ask on behalf of somebody; `wishes` replaces what `data` wishes.
+    """
     customer_id = customer_id or speaker.identity.subject
     call_id = speaker.call_id_for(message_id)
-    if data.display_name.strip():
-        # Before the command: the name must be there when the reservation rings, which may be in the very same step.
-        await speaker.within_time(speaker.services.people.remember_customer(customer_id, data.display_name.strip()))
+    # Before the command: the name must be there when the reservation rings, which may be in the very same step.
+    await speaker.remember_customer(customer_id, data.display_name)
     call = speaker.hall.call(call_id, speaker.identity.division_id)
-    await speaker.value_of(
+    value = await speaker.value_of(
         call.request(
             customer_id,
             data.queue_id,
             data.business_reference,
             data.is_consented,
+            wishes or wishes_of(data),
             principal=speaker.identity.principal,
             command_id=message_id,
         )
     )
-    return {"call_id": call_id}
+    return {"call_id": call_id, **value}
+
+
+async def request_callback(speaker: Speaker, message_id: str, data: said.CallCallback) -> dict[str, Any]:
+    """Wait without staying; the place is kept."""
+    call = speaker.hall.call(data.call_id, speaker.identity.division_id)
+    return await speaker.value_of(call.request_callback(principal=speaker.identity.principal, command_id=message_id))
+
+
+async def accept_invitation(speaker: Speaker, message_id: str, data: said.InvitationAccept) -> dict[str, Any]:
+    """Come to the call that an agent invited to."""
+    identity = speaker.identity
+    await speaker.remember_customer(identity.subject, data.display_name)
+    call = speaker.hall.call(data.call_id, identity.division_id)
+    work = call.accept_invitation(
+        identity.subject, data.is_consented, principal=identity.principal, command_id=message_id
+    )
+    return await speaker.value_of(work)
 
 
 HANDLERS: dict[type[said.FromClient], Handler] = {
     said.CallRequest: request_call,
+    said.CallCallback: request_callback,
+    said.InvitationAccept: accept_invitation,
     said.CallHangUp: talk.hang_up,
     said.RtcSdpOffer: talk.exchange_sdp,
     said.RtcStats: talk.take_stats,
@@ -51,7 +88,9 @@ HANDLERS: dict[type[said.FromClient], Handler] = {
 def waiting_after(call_id: str, event: events.Event) -> str:
     """Return the id of the call that waits in a line after `event`, where `call_id` waited before; empty for none."""
     match event:
-        case events.CallQueued() | events.ReservationClosed() | events.CallRequeued() | events.CallMoved():
+        case events.CallQueued() | events.InvitationAccepted() | events.CallTransferred():
+            return event.call_id
+        case events.ReservationClosed() | events.CallRequeued() | events.CallMoved():
             return event.call_id
         case events.CallReserved() | events.ReservationAccepted() | events.CallEnded():
             return ""

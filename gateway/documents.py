@@ -35,15 +35,23 @@ def call_document(view: views.CallView, role: str) -> dict[str, Any]:
         "connected_at_ms": view.connected_at_ms or None,
         "ended_at_ms": view.ended_at_ms or None,
         "end_reason": view.end_reason,
+        "is_callback": view.is_callback,
+        "invited_until_ms": view.invited_until_ms or None,
+        "on_hold_until_ms": view.on_hold_until_ms or None,
     }
     if role == "customer":
-        document["agent_name"] = view.agent_name if view.state in ("connecting", "connected", "ended") else ""
+        is_matched = view.state in ("invited", "connecting", "connected", "ended")
+        document["agent_name"] = view.agent_name if is_matched else ""
     else:
         document["agent_id"] = view.agent_id
         document["agent_name"] = view.agent_name
+        document["parties"] = [structs.asdict(one) for one in view.parties]
     if role in ("supervisor", "operator"):
         document["customer_id"] = view.customer_id
         document["attempt"] = view.attempt
+        document["supervisors"] = view.supervisors
+        document["credit_ms"] = view.credit_ms
+        document["is_absolute"] = view.is_absolute
     return document
 
 

@@ -3,8 +3,8 @@
 Rules: `docs/protocol.md` says when each is sent; a class names exactly the fields of the page. Fields marked `UNSET` are left
 out when they have no meaning. `TYPE` is the name on the wire.
 
-Not here: what clients send (`gateway/client_messages.py`), bytes (`gateway/codec.py`), events turned into messages
-(`gateway/translation.py`).
+Not here: messages about who is in a call (`gateway/messages_talking.py`), what clients send (`gateway/client_messages.py`),
+bytes (`gateway/codec.py`), events turned into messages (`gateway/translation.py`).
 """
 
 from typing import Any, ClassVar, Literal
@@ -38,6 +38,14 @@ class Room(Struct):
     is_open: bool
 
 
+class Party(Struct):
+    """A further agent in a call, in a snapshot. Customers are not told who it is, and of `consult` nothing."""
+
+    role: str
+    is_ringing: bool
+    agent_id: str | UnsetType = UNSET
+
+
 class Call(Struct):
     """A call in a snapshot."""
 
@@ -55,6 +63,12 @@ class Call(Struct):
     connected_at_ms: int | UnsetType = UNSET
     customer: str | UnsetType = UNSET
     """Masked; for the agent alone."""
+    agent_id: str | UnsetType = UNSET
+    """Who owns it; for agents alone."""
+    is_callback: bool | UnsetType = UNSET
+    invited_until_ms: int | UnsetType = UNSET
+    on_hold_until_ms: int | UnsetType = UNSET
+    parties: list[Party] | UnsetType = UNSET
 
 
 class WrapUp(Struct):
@@ -84,6 +98,8 @@ class ReservationNew(FromServer):
     business_reference: str
     why: str
     media: str
+    role: str | UnsetType = UNSET
+    """`expert`, `third` or `consult`, where the agent is not to own the call."""
 
 
 class CustomerSnapshot(Struct):
@@ -151,7 +167,8 @@ class SessionGoaway(FromServer):
 
 
 class SessionNote(FromServer):
-    """An event without words in this version of the protocol: it only keeps the numbers without a gap."""
+    """An event without words for this client: it only keeps the numbers without a gap. `event` is empty where the client is
+    not to know what it was."""
 
     TYPE: ClassVar[str] = "session.note"
 
@@ -169,6 +186,8 @@ class Error(FromServer):
 
     reason: str
     detail: str
+    then: str | UnsetType = UNSET
+    """`message`: a limit refused the call, and the customer is asked for a message; `detail` is what to tell."""
 
 
 class CallQueued(FromServer):
@@ -178,6 +197,14 @@ class CallQueued(FromServer):
     queue_id: str
     queued_at_ms: int
     media: str
+    is_callback: bool | UnsetType = UNSET
+
+
+class CallCallback(FromServer):
+    TYPE: ClassVar[str] = "call.callback"
+
+    call_id: str
+    cause: str
 
 
 class CallRinging(FromServer):
@@ -198,6 +225,7 @@ class CallMoved(FromServer):
 
     call_id: str
     queue_id: str
+    reason: str
 
 
 class CallMatched(FromServer):
@@ -255,6 +283,8 @@ class CallEnded(FromServer):
     talked_ms: int
     wrap_up: str | UnsetType = UNSET
     wrap_up_until_ms: int | UnsetType = UNSET
+    then: str | UnsetType = UNSET
+    """`message`: the customer is asked for one."""
 
 
 class QueueUpdate(FromServer):
@@ -278,6 +308,16 @@ class ReservationAccepted(FromServer):
     reservation_id: str
     call_id: str
     connecting_until_ms: int
+
+
+class ReservationJoint(FromServer):
+    """One of the two people of a joint need has accepted; the other is still asked."""
+
+    TYPE: ClassVar[str] = "reservation.joint"
+
+    reservation_id: str
+    call_id: str
+    agent_id: str
 
 
 class ReservationClosed(FromServer):

@@ -73,6 +73,7 @@ def problem_response(refused: Refused, status: int = 0) -> web.Response:
         "status": status,
         "detail": refused.detail,
         "reason": refused.reason,
+        **({"then": refused.then} if refused.then else {}),
     }
     return web.Response(body=msgspec.json.encode(document), status=status, content_type=PROBLEM, headers=headers)
 

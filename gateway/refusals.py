@@ -54,6 +54,7 @@ STATUS_BY_REASON: dict[str, int] = {
     "unknown_reservation": 404,
     "unknown_recipient": 404,
     "consent_required": 422,
+    "not_qualified": 422,
     "key_reused": 422,
     "too_large": 413,
     "too_many": 429,
@@ -62,6 +63,10 @@ STATUS_BY_REASON: dict[str, int] = {
     "not_owner": 503,
     "unknown_division": 404,
     "queue_full": 503,
+    "queue_closed": 503,
+    "no_agents": 503,
+    "callbacks_full": 503,
+    "too_many_needs": 503,
     "hall_full": 503,
     "not_ready": 503,
     "store_unavailable": 503,
@@ -80,14 +85,18 @@ RETRY_AFTER_MS = 1_000
 
 
 class Refused(Exception):
-    """One message or request is refused. `re` is the message's id where it is known."""
+    """One message or request is refused. `re` is the message's id where it is known.
 
-    def __init__(self, reason: str, detail: str = "", re: str = "", retry_after_ms: int = 0) -> None:
+    `then` is `message` where the customer is to be asked for one, as the queue's limit says.
+    """
+
+    def __init__(self, reason: str, detail: str = "", re: str = "", retry_after_ms: int = 0, *, then: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
         self.re = re
         self.retry_after_ms = retry_after_ms
+        self.then = then
 
     @property
     def status(self) -> int:

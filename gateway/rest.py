@@ -12,17 +12,17 @@ import asyncio
 import re
 import uuid
 from collections import OrderedDict
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from dispatch.plan import Id
-from dispatch.views import CallView
+from dispatch.wishes import EXCLUDED_MAX, Skills, Wishes
+from gateway import agent, customer, documents, parties
 from gateway import client_messages as said
-from gateway import customer, documents
-from gateway.client_messages import Reference, Text
+from gateway.client_messages import CreditMs, InvitationMs, OptionalId, PartyRole, PlaceName, Reference, Text
 from gateway.entrance import bearer_token, check_division, check_origin
 from gateway.identity import Verifier
 from gateway.limits import TokenBucket
@@ -40,13 +40,76 @@ S = TypeVar("S", bound=Struct)
 
 
 class CreateCall(Struct, forbid_unknown_fields=True):
-    """Body of `POST /v1/calls`."""
+    """Body of `POST /v1/calls`. Who may wish for what, the engine decides."""
 
     queue_id: Reference
     is_consented: bool = False
     business_reference: Text = ""
     display_name: Text = ""
     customer_id: Id | None = None
+    need: Skills = field(default_factory=dict)
+    joint_need: Skills = field(default_factory=dict)
+    credit_ms: CreditMs = 0
+    is_absolute: bool = False
+    required_agent_id: OptionalId = ""
+    preferred_agent_id: OptionalId = ""
+    manager_id: OptionalId = ""
+    excluded_agent_ids: Annotated[list[Id], Meta(max_length=EXCLUDED_MAX)] = field(default_factory=list)
+    region: PlaceName = ""
+    carrier: PlaceName = ""
+    is_callback: bool = False
+
+    def wishes(self) -> Wishes | None:
+        """All that the call asks for beyond its queue; None where it is nothing."""
+        wishes = Wishes(**{name: getattr(self, name) for name in Wishes.__struct_fields__})
+        return wishes if wishes != customer.NO_WISHES else None
+
+
+class CreateInvitation(Struct, forbid_unknown_fields=True):
+    """Body of `POST /v1/invitations`."""
+
+    customer_id: Id
+    agent_id: Id
+    queue_id: Id
+    business_reference: Text = ""
+    valid_ms: InvitationMs = 0
+
+
+class ChangePriority(Struct, forbid_unknown_fields=True):
+    """Body of `PATCH /v1/calls/{id}`: both replace what they were."""
+
+    credit_ms: CreditMs
+    is_absolute: bool = False
+
+
+class MoveOwner(Struct, forbid_unknown_fields=True):
+    """Body of `PUT /v1/calls/{id}/owner`."""
+
+    agent_id: Id
+
+
+class ChangeSupervision(Struct, forbid_unknown_fields=True):
+    """Body of `PUT /v1/calls/{id}/supervision`. Empty mode: leave. `supervisor_id`: for operators, who speak for others."""
+
+    mode: Literal["monitor", "whisper", "barge", ""]
+    supervisor_id: OptionalId = ""
+
+
+class Transfer(Struct, forbid_unknown_fields=True):
+    """Body of `POST /v1/calls/{id}/transfer`."""
+
+    to_queue_id: OptionalId = ""
+    to_agent_id: OptionalId = ""
+    credit_ms: CreditMs | None = None
+    reason: Text = ""
+
+
+class InviteAgent(Struct, forbid_unknown_fields=True):
+    """Body of `POST /v1/calls/{id}/parties`."""
+
+    role: PartyRole
+    to_agent_id: OptionalId = ""
+    to_queue_id: OptionalId = ""
 
 
 class EndCall(Struct, forbid_unknown_fields=True):
@@ -67,7 +130,15 @@ class Rest:
         return [
             web.post("/v1/calls", self.create_call),
             web.get("/v1/calls/{id}", self.show_call),
+            web.patch("/v1/calls/{id}", self.change_priority),
             web.delete("/v1/calls/{id}", self.end_call),
+            web.post("/v1/calls/{id}/callback", self.request_callback),
+            web.post("/v1/calls/{id}/transfer", self.transfer),
+            web.post("/v1/calls/{id}/parties", self.invite_party),
+            web.delete("/v1/calls/{id}/parties/{agent_id}", self.remove_party),
+            web.put("/v1/calls/{id}/owner", self.take_over),
+            web.put("/v1/calls/{id}/supervision", self.supervise),
+            web.post("/v1/invitations", self.invite_customer),
             web.get("/v1/calls/{id}/history", self.show_history),
             web.get("/v1/queues", self.list_queues),
             web.get("/v1/queues/{id}", self.show_queue),
@@ -78,20 +149,78 @@ class Rest:
         ]
 
     async def create_call(self, request: web.Request) -> web.Response:
-        speaker = self._speaker(request, "customer", "operator")
+        speaker = self._speaker(request, "customer", *STAFF)
         body = await _body(request, CreateCall)
         customer_id = body.customer_id or ""
-        if speaker.identity.role == "operator" and not customer_id:
-            raise Refused("bad_value", "customer_id: an operator says for whom")
+        if speaker.identity.role in STAFF and not customer_id:
+            raise Refused("bad_value", "customer_id: staff say for whom")
         if speaker.identity.role == "customer" and customer_id not in ("", speaker.identity.subject):
             raise Refused("not_yours", "customer_id: a customer asks for themselves alone")
         data = said.CallRequest(body.queue_id, body.is_consented, body.business_reference, body.display_name)
-        value = await customer.request_call(speaker, _command_id(request), data, customer_id)
+        value = await customer.request_call(speaker, _command_id(request), data, customer_id, body.wishes())
         return json_response(value, 201, {"Location": f"/v1/calls/{value['call_id']}"})
+
+    async def invite_customer(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, *STAFF)
+        body = await _body(request, CreateInvitation)
+        data = said.CustomerInvite(body.customer_id, body.queue_id, body.business_reference, body.valid_ms)
+        value = await agent.invite_customer(speaker, _command_id(request), data, body.agent_id)
+        return json_response(value, 201, {"Location": f"/v1/calls/{value['call_id']}"})
+
+    async def change_priority(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, *STAFF)
+        body = await _body(request, ChangePriority)
+        call = speaker.hall.call(request.match_info["id"], speaker.identity.division_id)
+        work = call.set_priority(
+            body.credit_ms,
+            body.is_absolute,
+            principal=speaker.identity.principal,
+            command_id=_command_id(request),
+        )
+        return json_response(await speaker.value_of(work))
+
+    async def request_callback(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, "customer", *STAFF)
+        data = said.CallCallback(request.match_info["id"])
+        return json_response(await customer.request_callback(speaker, _command_id(request), data))
+
+    async def transfer(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, "agent", *STAFF)
+        body = await _body(request, Transfer)
+        call_id = request.match_info["id"]
+        data = said.CallTransfer(call_id, body.to_queue_id, body.to_agent_id, body.credit_ms, body.reason)
+        return json_response(await parties.transfer(speaker, _command_id(request), data))
+
+    async def invite_party(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, "agent", *STAFF)
+        body = await _body(request, InviteAgent)
+        data = said.PartyInvite(request.match_info["id"], body.role, body.to_agent_id, body.to_queue_id)
+        return json_response(await parties.invite(speaker, _command_id(request), data))
+
+    async def remove_party(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, "agent", *STAFF)
+        data = said.PartyRemove(request.match_info["id"], request.match_info["agent_id"])
+        return json_response(await parties.remove(speaker, _command_id(request), data))
+
+    async def take_over(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, *STAFF)
+        body = await _body(request, MoveOwner)
+        call_id = request.match_info["id"]
+        return json_response(await parties.take_over(speaker, _command_id(request), call_id, body.agent_id))
+
+    async def supervise(self, request: web.Request) -> web.Response:
+        speaker = self._speaker(request, *STAFF)
+        body = await _body(request, ChangeSupervision)
+        if speaker.identity.role == "operator" and not body.supervisor_id:
+            raise Refused("bad_value", "supervisor_id: an operator says who")
+        call_id = request.match_info["id"]
+        value = await parties.supervise(speaker, _command_id(request), call_id, body.mode, body.supervisor_id)
+        return json_response(value)
 
     async def show_call(self, request: web.Request) -> web.Response:
         speaker = self._speaker(request, *EVERYBODY)
-        return json_response(documents.call_document(await self._call(speaker, request), speaker.identity.role))
+        view = await speaker.seen_call(request.match_info["id"])
+        return json_response(documents.call_document(view, speaker.identity.role))
 
     async def end_call(self, request: web.Request) -> web.Response:
         speaker = self._speaker(request, *EVERYBODY)
@@ -156,15 +285,6 @@ class Rest:
         if not manifests:
             raise Refused("not_found", "no such recording")
         return json_response({"call_id": call_id, "manifests": manifests})
-
-    async def _call(self, speaker: Speaker, request: web.Request) -> CallView:
-        call_id = request.match_info["id"]
-        if speaker.identity.role not in STAFF:
-            return await speaker.own_call(call_id)
-        view = await speaker.within_time(speaker.hall.call(call_id, speaker.identity.division_id).view())
-        if view is None:
-            raise Refused("unknown_call", call_id)
-        return view
 
     def _speaker(self, request: web.Request, *roles: str) -> Speaker:
         """Return who asks, if the path is for them; raises `Refused`."""

@@ -17,6 +17,7 @@ import uuid
 from collections import deque
 
 import structlog
+from msgspec import UNSET
 
 from actors.hall import HallUnavailable, Notice, Subscribed
 from dispatch import views
@@ -27,8 +28,10 @@ from gateway.codec import Codec
 from gateway.connection import Connection
 from gateway.identity import Identity
 from gateway.limits import INBOX_EVENTS_MAX, MISUNDERSTANDINGS_MAX, TokenBucket
+from gateway.people import LOOKUP_MS_MAX
 from gateway.refusals import EXPECTED, Refused, refused_by
 from gateway.speaker import Services, Speaker
+from gateway.translation import Known
 
 TOKEN_WARNING_MS = 60_000
 """How long before its end a client hears of it: enough to fetch a fresh token and resume."""
@@ -53,7 +56,8 @@ class Session:
         self._handlers = HANDLERS[identity.role]
         self._inbox: deque[Notice | Subscribed] = deque()
         self._seq = 0
-        self._name: str | None = None
+        self._known: Known | None = None
+        """What was looked up for the inbox's first item."""
         self._lookup: asyncio.Task[None] | None = None
         self._is_subscribed = False
         self._is_warned = False
@@ -105,8 +109,7 @@ class Session:
         return True
 
     async def _leave(self) -> None:
-        if self._lookup is not None:
-            self._lookup.cancel()
+        self._forget_lookup()
         self._inbox.clear()
         try:
             async with asyncio.timeout(self._services.settings.command_timeout_ms / 1000):
@@ -132,6 +135,7 @@ class Session:
 
     def _reset(self, subscribed: Subscribed) -> None:
         """A snapshot replaces whatever was still to be told."""
+        self._forget_lookup()
         self._inbox.clear()
         self._inbox.append(subscribed)
         self._flush()
@@ -145,12 +149,12 @@ class Session:
             head = self._inbox[0]
             if isinstance(head, Notice) and self._is_out_of_turn(head):
                 continue
-            name = self._name_for(head)
-            if name is None:
+            known = self._known_for(head)
+            if known is None:
                 break
             self._inbox.popleft()
-            self._name = None
-            batch.append(self._greeting(head, name) if isinstance(head, Subscribed) else self._event(head, name))
+            self._known = None
+            batch.append(self._greeting(head, known.name) if isinstance(head, Subscribed) else self._event(head, known))
         if batch:
             self.connection.send(batch)
 
@@ -164,44 +168,66 @@ class Session:
             self.connection.close(1011)
         return True
 
-    def _name_for(self, item: Notice | Subscribed) -> str | None:
-        """Return the name that the message shows; None when it has to be looked up first, which is then under way."""
-        if self._name is not None:
-            return self._name
-        role, needed = self.identity.role, None
+    def _known_for(self, item: Notice | Subscribed) -> Known | None:
+        """Return what the message shows beside the item; None when it has to be looked up first, which is then under way."""
+        if self._known is not None:
+            return self._known
+        role, own_id, needed = self.identity.role, self.identity.subject, None
         if isinstance(item, Notice):
-            needed = translation.name_needed(role, item.event)
+            needed = translation.needed(role, item.event, own_id)
         elif item.session is not None:
-            needed = translation.name_needed_in(role, item.session)
+            needed = translation.needed_in(role, item.session)
         if needed is None:
-            return ""
+            return Known(own_id)
         kind, reference = needed
         if kind == "agent":
-            known = self._services.people.known_agent_name(reference, self.identity.division_id)
-            if known is not None:
-                return known
+            name = self._services.people.known_agent_name(reference, self.identity.division_id)
+            if name is not None:
+                return Known(own_id, name)
         self._lookup = asyncio.get_running_loop().create_task(self._look_up(kind, reference))
         return None
 
     async def _look_up(self, kind: str, reference: str) -> None:
-        people, name = self._services.people, ""
+        people, known = self._services.people, Known(self.identity.subject)
         try:
             if kind == "agent":
-                name = await people.agent_name(reference, self.identity.division_id)
+                known = known._replace(name=await people.agent_name(reference, self.identity.division_id))
+            elif kind == "customer":
+                known = known._replace(name=await people.masked_customer(reference))
             else:
-                name = await people.masked_customer(reference)
+                known = known._replace(call=await self._call_of(reference))
         except Exception:
             # A bug in a look-up costs the name, never the events that wait behind it.
             log.exception("lookup_failed", connection_id=self.connection_id)
-        self._name = name
+        self._known = known
         self._lookup = None
         self._flush()
 
-    def _event(self, notice: Notice, name: str) -> wire.Outgoing:
+    async def _call_of(self, call_id: str) -> wire.Call | None:
+        """Return a call that came to this agent as it is now; None where that cannot be had in time."""
+        try:
+            async with asyncio.timeout(LOOKUP_MS_MAX / 1000):
+                view = await self._services.hall.call(call_id, self.identity.division_id).view()
+        except (HallUnavailable, TimeoutError) as error:
+            log.warning("call_not_found", call_id=call_id, error=type(error).__name__)
+            return None
+        if view is None:
+            return None
+        return translation.call_of(
+            self.identity.role, view, await self._services.people.masked_customer(view.customer_id)
+        )
+
+    def _forget_lookup(self) -> None:
+        """What was looked up was for an item that is not to be told any more."""
+        if self._lookup is not None:
+            self._lookup.cancel()
+        self._lookup = self._known = None
+
+    def _event(self, notice: Notice, known: Known) -> wire.Outgoing:
         self._seq = notice.seq
         if self.identity.role == "customer":
             self._track(customer.waiting_after(self.waiting_call_id, notice.event))
-        data = translation.message_of(self.identity.role, notice.event, name)
+        data = translation.message_of(self.identity.role, notice.event, known)
         return self.connection.outgoing(data, seq=notice.seq, at_ms=notice.event.at_ms)
 
     def _greeting(self, subscribed: Subscribed, name: str) -> wire.Outgoing:
@@ -280,7 +306,7 @@ class Session:
 
     def _refuse(self, refused: Refused, re: str = "") -> None:
         self._services.metrics.count_refusal(refused.reason)
-        self.connection.say(wire.Error(refused.reason, refused.detail), re=re or refused.re)
+        self.connection.say(wire.Error(refused.reason, refused.detail, refused.then or UNSET), re=re or refused.re)
         if refused.reason in MISUNDERSTOOD:
             self._misunderstanding_count += 1
             if self._misunderstanding_count >= MISUNDERSTANDINGS_MAX:

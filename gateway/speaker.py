@@ -74,18 +74,34 @@ class Speaker:
     async def value_of(self, work: Awaitable[Reply]) -> dict[str, Any]:
         """Return what the command answered; raises `Refused` where it said no."""
         reply = await self.within_time(work)
+        value = reply.value or {}
         if reply.reason:
-            # `already_in_call` and `call_exists` name the call that is in the way; a page shows that one instead.
-            raise Refused(reply.reason, str((reply.value or {}).get("call_id", "")))
-        return reply.value or {}
+            # `already_in_call` and `call_exists` name the call that is in the way; a page shows that one instead. A limit says
+            # what the customer is told, and whether a message is asked for; otherwise what would be allowed is said.
+            detail = value.get("call_id") or value.get("text") or value.get("allowed") or ""
+            raise Refused(reply.reason, str(detail), then="message" if value.get("then") == "message" else "")
+        return value
+
+    async def remember_customer(self, customer_id: str, display_name: str) -> None:
+        """Keep the name that a customer gave, if any, where it can be erased. Raises StoreUnavailable."""
+        if display_name.strip():
+            await self.within_time(self.services.people.remember_customer(customer_id, display_name.strip()))
 
     async def own_call(self, call_id: str) -> CallView:
-        """Return the call as it is now, if the speaker is one of its parties; raises `Refused`."""
-        view = await self.within_time(self.hall.call(call_id, self.identity.division_id).view())
-        if view is None:
-            raise Refused("unknown_call", call_id)
+        """Return the call as it is now, if the speaker is its customer or its owner; raises `Refused`."""
+        view = await self.seen_call(call_id)
         owner = view.customer_id if self.identity.role == "customer" else view.agent_id
         if owner != self.identity.subject:
             raise Refused("not_yours", call_id)
         self.checked_call_id = call_id
+        return view
+
+    async def seen_call(self, call_id: str) -> CallView:
+        """Return the call as it is now, if the speaker may see it: staff, and whoever is in it or asked for it."""
+        view = await self.within_time(self.hall.call(call_id, self.identity.division_id).view())
+        if view is None:
+            raise Refused("unknown_call", call_id)
+        inside = {"customer": [view.customer_id], "agent": [view.agent_id, *(one.agent_id for one in view.parties)]}
+        if self.identity.subject not in inside.get(self.identity.role, [self.identity.subject]):
+            raise Refused("not_yours", call_id)
         return view

@@ -1,56 +1,79 @@
 """Events and views of the engine into messages: the only place where their words meet.
 
 Rules: each event becomes exactly one message, so the numbers that a client sees have no gap. What a role does not need
-to know is not in its message: a customer never learns an agent's id, an agent never a customer's. All functions are
-pure; a name that an event does not carry is asked for by `name_needed` and handed in.
+to know is not in its message: a customer never learns an agent's id nor that somebody is consulted, an agent never a customer's
+id. All functions are pure; what an event does not carry is asked for by `needed` and handed in.
 
-Theory: one table a role, event class -> function. An event without an entry becomes `session.note`.
+Theory: one table a role, event class -> function. Every event of the engine has its entry or stands in `UNTOLD`, which a test
+holds; one of a newer engine becomes `session.note` by its name.
 
-Not here: numbers, ids and bytes (`gateway/session.py`, `gateway/codec.py`), name look-ups (`gateway/people.py`).
+Not here: numbers, ids and bytes (`gateway/session.py`, `gateway/codec.py`), look-ups (`gateway/people.py`).
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from msgspec import UNSET
 
 from dispatch import events, views
 from gateway import messages as wire
+from gateway import messages_talking as talking
 
-NameNeeded = tuple[Literal["agent", "customer"], str]
-"""Whose name is missing: (`agent`, agent id) or (`customer`, customer id)."""
-
-Translate = Callable[[Any, str], wire.FromServer]
+Needed = tuple[Literal["agent", "customer", "call"], str]
+"""What is missing: the name of (`agent`, agent id) or (`customer`, customer id), or the whole of (`call`, call id)."""
 
 
-def name_needed(role: str, event: events.Event) -> NameNeeded | None:
-    """Say whose name the message made of `event` shows, if any."""
-    if role == "customer" and isinstance(event, events.ReservationAccepted):
-        return "agent", event.agent_id
-    if role == "agent" and isinstance(event, events.CallReserved):
-        return "customer", event.customer_id
+class Known(NamedTuple):
+    """What a message shows beside its event: whose message it is, and the answer to `needed`."""
+
+    own_id: str = ""
+    name: str = ""
+    call: wire.Call | None = None
+
+
+Translate = Callable[[Any, Known], wire.FromServer]
+
+
+def needed(role: str, event: events.Event, own_id: str) -> Needed | None:
+    """Say what the message made of `event` for this client shows that the event does not hold, if anything."""
+    if role == "customer":
+        match event:
+            case events.ReservationAccepted() | events.CallInvited():
+                return "agent", event.agent_id
+            case events.PartyAdded() if event.role != "consult":
+                return "agent", event.agent_id
+            case events.OwnershipMoved():
+                return "agent", event.to_agent_id
+        return None
+    match event:
+        case events.CallReserved() if event.agent_id == own_id:
+            return "customer", event.customer_id
+        case events.CallInvited():
+            return "customer", event.customer_id
+        case events.OwnershipMoved() if event.to_agent_id == own_id:
+            return "call", event.call_id
     return None
 
 
-def name_needed_in(role: str, session: views.SessionView) -> NameNeeded | None:
-    """Say whose name a snapshot shows that it does not hold: an agent sees the masked name of who rings or talks."""
+def needed_in(role: str, session: views.SessionView) -> Needed | None:
+    """Say what a snapshot shows that it does not hold: an agent sees the masked name of who rings or talks."""
     if role != "agent":
         return None
     shown = session.reservation or session.call
     return ("customer", shown.customer_id) if shown is not None else None
 
 
-def message_of(role: str, event: events.Event, name: str = "") -> wire.FromServer:
-    """Return what `role` is told of `event`; `name` answers `name_needed`."""
+def message_of(role: str, event: events.Event, known: Known) -> wire.FromServer:
+    """Return what this client is told of `event`; `known` answers `needed`."""
     translate = _TABLES[role].get(type(event))
     if translate is None:
-        return wire.SessionNote(event=type(event).__name__)
-    return translate(event, name)
+        return _untold() if type(event) in UNTOLD[role] else wire.SessionNote(event=type(event).__name__)
+    return translate(event, known)
 
 
 def snapshot_of(role: str, session: views.SessionView, customer: str = "") -> wire.Snapshot:
-    """Return all that a page of `role` needs to draw itself; `customer` answers `name_needed_in`."""
-    call = _call(session.call, role, customer) if session.call is not None else None
+    """Return all that a page of `role` needs to draw itself; `customer` answers `needed_in`."""
+    call = call_of(role, session.call, customer) if session.call is not None else None
     if role == "customer":
         return wire.CustomerSnapshot(call=call)
     agent = session.agent
@@ -63,37 +86,91 @@ def snapshot_of(role: str, session: views.SessionView, customer: str = "") -> wi
             name=agent.name if agent is not None else "",
             skills=agent.skills if agent is not None else {},
         ),
-        reservation=_reserved(session.reservation, customer) if session.reservation is not None else None,
+        reservation=_own_reservation(session.reservation, customer) if session.reservation is not None else None,
         call=call,
         wrap_up=wire.WrapUp(wrap_up.call_id, wrap_up.until_ms, wrap_up.kind) if wrap_up is not None else None,
     )
 
 
-def _call(view: views.CallView, role: str, customer: str) -> wire.Call:
-    room = wire.Room(view.room.attempt, view.room.is_open) if view.room is not None else None
+def call_of(role: str, view: views.CallView, customer: str) -> wire.Call:
+    """Return a call as a page of `role` sees it; `customer` is the masked name, for an agent."""
+    is_agent = role == "agent"
     return wire.Call(
         call_id=view.call_id,
         state=view.state,
         queue_id=view.queue_id,
         queued_at_ms=view.queued_at_ms,
         business_reference=view.business_reference,
-        room=room,
+        room=wire.Room(view.room.attempt, view.room.is_open) if view.room is not None else None,
         media=view.media,
         recording=view.recording,
         is_recording=bool(view.recording_parties),
         position=view.position or UNSET,
-        agent_name=(view.agent_name or UNSET) if role == "customer" and _is_matched(view) else UNSET,
+        agent_name=(view.agent_name or UNSET) if not is_agent and _is_matched(view) else UNSET,
         connected_at_ms=view.connected_at_ms or UNSET,
-        customer=customer if role == "agent" else UNSET,
+        customer=customer if is_agent else UNSET,
+        agent_id=(view.agent_id or UNSET) if is_agent else UNSET,
+        is_callback=view.is_callback or UNSET,
+        invited_until_ms=view.invited_until_ms or UNSET,
+        on_hold_until_ms=view.on_hold_until_ms or UNSET,
+        parties=_parties(view, is_agent) or UNSET,
     )
+
+
+def _parties(view: views.CallView, is_for_agent: bool) -> list[wire.Party]:
+    """A customer is told of those who are in the call to be seen and heard."""
+    if is_for_agent:
+        return [wire.Party(one.role, one.is_ringing, one.agent_id) for one in view.parties]
+    return [wire.Party(one.role, False) for one in view.parties if one.role != "consult" and not one.is_ringing]
 
 
 def _is_matched(view: views.CallView) -> bool:
     """While it only rings, the customer is not told at whom: that agent may still decline."""
-    return view.state in ("connecting", "connected", "ended")
+    return view.state in ("invited", "connecting", "connected", "ended")
 
 
-def _reserved(event: events.CallReserved, customer: str) -> wire.ReservationNew:
+def _untold(*_: object) -> wire.FromServer:
+    return wire.SessionNote(event="")
+
+
+# -- for the customer
+
+
+def _queued(event: events.CallQueued, _: Known) -> wire.FromServer:
+    is_callback = event.is_callback or UNSET
+    return wire.CallQueued(event.call_id, event.queue_id, event.queued_at_ms, event.media, is_callback)
+
+
+def _invited_customer(event: events.CallInvited, known: Known) -> wire.FromServer:
+    return talking.CallInvited(
+        event.call_id, event.queue_id, event.until_ms, event.business_reference, agent_name=known.name
+    )
+
+
+def _ended_for_customer(event: events.CallEnded, _: Known) -> wire.FromServer:
+    return wire.CallEnded(event.call_id, event.reason, event.waited_ms, event.talked_ms, then=event.then or UNSET)
+
+
+def _party_for_customer(event: events.PartyAdded, known: Known) -> wire.FromServer:
+    if event.role == "consult":
+        return _untold()
+    return talking.PartyAdded(event.call_id, event.role, agent_name=known.name)
+
+
+def _party_gone_for_customer(event: events.PartyRemoved, _: Known) -> wire.FromServer:
+    if event.role == "consult":
+        return _untold()
+    return talking.PartyRemoved(event.call_id, event.reason, event.role)
+
+
+def _transferred_customer(event: events.CallTransferred, _: Known) -> wire.FromServer:
+    return talking.CallTransferred(event.call_id, event.queue_id, event.queued_at_ms)
+
+
+# -- for an agent
+
+
+def _own_reservation(event: events.CallReserved, customer: str) -> wire.ReservationNew:
     return wire.ReservationNew(
         reservation_id=event.reservation_id,
         call_id=event.call_id,
@@ -105,28 +182,66 @@ def _reserved(event: events.CallReserved, customer: str) -> wire.ReservationNew:
         business_reference=event.business_reference,
         why=event.why,
         media=event.media,
+        role=event.role if event.role != "agent" else UNSET,
     )
 
 
-def _queued(event: events.CallQueued, _: str) -> wire.FromServer:
-    return wire.CallQueued(event.call_id, event.queue_id, event.queued_at_ms, event.media)
+def _reserved(event: events.CallReserved, known: Known) -> wire.FromServer:
+    if event.agent_id == known.own_id:
+        return _own_reservation(event, known.name)
+    return talking.PartyRinging(event.call_id, event.agent_id, event.role, event.expires_at_ms)
 
 
-def _accepted(event: events.ReservationAccepted, _: str) -> wire.FromServer:
-    return wire.ReservationAccepted(event.reservation_id, event.call_id, event.connecting_until_ms)
+def _accepted(event: events.ReservationAccepted, known: Known) -> wire.FromServer:
+    if event.agent_id == known.own_id:
+        return wire.ReservationAccepted(event.reservation_id, event.call_id, event.connecting_until_ms)
+    # The expert of a joint call learns who the agent is.
+    return talking.PartyAdded(event.call_id, "agent", agent_id=event.agent_id)
 
 
-def _closed(event: events.ReservationClosed, _: str) -> wire.FromServer:
-    return wire.ReservationClosed(event.reservation_id, event.call_id, event.outcome, event.reason)
+def _joint_accepted(event: events.JointAccepted, _: Known) -> wire.FromServer:
+    return wire.ReservationJoint(event.reservation_id, event.call_id, event.agent_id)
 
 
-def _ended_for_customer(event: events.CallEnded, _: str) -> wire.FromServer:
-    return wire.CallEnded(event.call_id, event.reason, event.waited_ms, event.talked_ms)
+def _closed(event: events.ReservationClosed, known: Known) -> wire.FromServer:
+    if event.agent_id == known.own_id:
+        return wire.ReservationClosed(event.reservation_id, event.call_id, event.outcome, event.reason)
+    return talking.PartyRemoved(event.call_id, event.outcome, agent_id=event.agent_id)
 
 
-def _ended_for_agent(event: events.CallEnded, _: str) -> wire.FromServer:
+def _ended_for_agent(event: events.CallEnded, _: Known) -> wire.FromServer:
     return wire.CallEnded(
         event.call_id, event.reason, event.waited_ms, event.talked_ms, event.wrap_up, event.wrap_up_until_ms
+    )
+
+
+def _invited_by_agent(event: events.CallInvited, known: Known) -> wire.FromServer:
+    return talking.CallInvited(
+        event.call_id, event.queue_id, event.until_ms, event.business_reference, customer=known.name
+    )
+
+
+def _party_gone_for_agent(event: events.PartyRemoved, _: Known) -> wire.FromServer:
+    return talking.PartyRemoved(
+        event.call_id, event.reason, event.role, event.agent_id, event.wrap_up, event.wrap_up_until_ms
+    )
+
+
+def _owner_for_agent(event: events.OwnershipMoved, known: Known) -> wire.FromServer:
+    return talking.CallOwner(
+        call_id=event.call_id,
+        from_agent_id=event.from_agent_id,
+        to_agent_id=event.to_agent_id,
+        reason=event.reason,
+        wrap_up=event.wrap_up,
+        wrap_up_until_ms=event.wrap_up_until_ms,
+        call=known.call if known.call is not None else UNSET,
+    )
+
+
+def _transferred_agent(event: events.CallTransferred, _: Known) -> wire.FromServer:
+    return talking.CallTransferred(
+        event.call_id, event.queue_id, event.queued_at_ms, event.wrap_up, event.wrap_up_until_ms
     )
 
 
@@ -140,6 +255,10 @@ _BOTH: dict[type[Any], Translate] = {
     events.RecordingSealed: lambda event, _: wire.RecordState(event.call_id, "", "sealed"),
     events.RecordingMissing: lambda event, _: wire.RecordState(event.call_id, "", "missing"),
     events.CallConnected: lambda event, _: wire.CallConnected(event.call_id),
+    events.HoldChanged: lambda event, _: talking.CallHold(event.call_id, event.is_held, event.reason, event.until_ms),
+    events.InvitationAccepted: lambda event, _: talking.InvitationAccepted(
+        event.call_id, event.queued_at_ms, event.media
+    ),
 }
 
 _TABLES: dict[str, dict[type[Any], Translate]] = {
@@ -148,9 +267,15 @@ _TABLES: dict[str, dict[type[Any], Translate]] = {
         events.CallQueued: _queued,
         events.CallReserved: lambda event, _: wire.CallRinging(event.call_id),
         events.ReservationClosed: lambda event, _: wire.CallWaiting(event.call_id, event.outcome),
-        events.ReservationAccepted: lambda event, name: wire.CallMatched(event.call_id, name),
+        events.ReservationAccepted: lambda event, known: wire.CallMatched(event.call_id, known.name),
         events.CallRequeued: lambda event, _: wire.CallWaiting(event.call_id, event.reason),
-        events.CallMoved: lambda event, _: wire.CallMoved(event.call_id, event.queue_id),
+        events.CallMoved: lambda event, _: wire.CallMoved(event.call_id, event.queue_id, event.reason),
+        events.CallbackArranged: lambda event, _: wire.CallCallback(event.call_id, event.cause),
+        events.CallInvited: _invited_customer,
+        events.CallTransferred: _transferred_customer,
+        events.OwnershipMoved: lambda event, known: talking.CallOwner(event.call_id, agent_name=known.name),
+        events.PartyAdded: _party_for_customer,
+        events.PartyRemoved: _party_gone_for_customer,
         events.CallEnded: _ended_for_customer,
     },
     "agent": {
@@ -158,10 +283,43 @@ _TABLES: dict[str, dict[type[Any], Translate]] = {
         events.AgentActivityChanged: lambda event, _: wire.AgentState(event.activity, event.reason),
         events.CallReserved: _reserved,
         events.ReservationAccepted: _accepted,
+        events.JointAccepted: _joint_accepted,
         events.ReservationClosed: _closed,
         events.CallRequeued: lambda event, _: wire.CallRequeued(event.call_id, event.reason),
+        events.CallInvited: _invited_by_agent,
+        events.CallTransferred: _transferred_agent,
+        events.OwnershipMoved: _owner_for_agent,
+        events.PartyAdded: lambda event, _: talking.PartyAdded(event.call_id, event.role, agent_id=event.agent_id),
+        events.PartyRemoved: _party_gone_for_agent,
         events.CallEnded: _ended_for_agent,
         events.WrapUpExtended: lambda event, _: wire.WrapUpExtended(event.call_id, event.until_ms),
         events.WrapUpEnded: lambda event, _: wire.WrapUpEnded(event.call_id, event.how),
     },
 }
+
+_INSIDE: tuple[type[Any], ...] = (
+    events.PlanApplied,
+    events.Connected,
+    events.Disconnected,
+    events.CallRefused,
+    events.CallForgotten,
+    events.NeedRelaxed,
+    events.FavouriteReleased,
+    events.JointHeld,
+    events.JointReleased,
+    events.CallPrioritised,
+    events.SupervisionChanged,
+    events.RoomAssigned,
+    events.RoomClosed,
+    events.Answered,
+    events.Resumed,
+)
+"""Of these the engine tells no client, or none that should know: whether somebody listens, how the line is ordered. A changed
+priority shows in `queue.update`."""
+UNTOLD: dict[str, frozenset[type[Any]]] = {
+    "customer": frozenset(
+        {*_INSIDE, events.AgentActivityChanged, events.JointAccepted, events.WrapUpExtended, events.WrapUpEnded}
+    ),
+    "agent": frozenset({*_INSIDE, events.CallQueued, events.CallMoved, events.CallbackArranged}),
+}
+"""Role -> events that it deliberately gets no words for: an empty `session.note` keeps the numbers."""

@@ -14,13 +14,15 @@ from dispatch.effects import Reply
 
 
 class StubHandle:
-    """Stands for every typed handle: each command is recorded and answered by the hall's script."""
+    """Stands for every typed handle: each command is recorded, options last, and answered by the hall's script."""
 
     def __init__(self, hall: "StubHall", kind: str, key: str) -> None:
         self._hall, self._kind, self._key = hall, kind, key
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        async def command(*args: Any, principal: str = "", command_id: str = "") -> Reply:
+        async def command(*args: Any, principal: str = "", command_id: str = "", **options: Any) -> Reply:
+            if options:
+                args = (*args, options)
             self._hall.commands.append((self._kind, self._key, name, args, principal, command_id))
             return await self._hall.answer(name)
 

@@ -40,6 +40,12 @@ NONSENSE = [
         "bad_value",
     ),
     ('{"v":1,"id":"x","type":"call.hang_up","data":{"call_id":"k\\n"}}', "bad_value"),
+    ('{"v":1,"id":"x","type":"call.request","data":{"queue_id":"q","need":{"en":11}}}', "bad_value"),
+    ('{"v":1,"id":"x","type":"call.request","data":{"queue_id":"q","need":{"e n":1}}}', "bad_value"),
+    ('{"v":1,"id":"x","type":"call.request","data":{"queue_id":"q","preferred_agent_id":"a 1"}}', "bad_value"),
+    ('{"v":1,"id":"x","type":"call.request","data":{"queue_id":"q","region":"' + "x" * 65 + '"}}', "bad_value"),
+    ('{"v":1,"id":"x","type":"call.transfer","data":{"call_id":"k","to_queue_id":"cards"}}', "wrong_role"),
+    ('{"v":1,"id":"x","type":"customer.invite","data":{"customer_id":"c","queue_id":"q"}}', "wrong_role"),
     ('{"v":1,"id":"y","type":"call.request","data":{"queue_id":"q","display_name":"\\ud800"}}', "malformed"),
     ('{"v":1,"id":"x","type":"rtc.sdp_offer","data":{"call_id":"k","attempt":-1,"sdp":"v=0"}}', "bad_value"),
     (
@@ -116,7 +122,7 @@ async def test_a_command_carries_principal_and_id(visitor: Visitor, stub: StubHa
     second = await visitor.greeted(token("customer", "c-1"), subprotocol=MSGPACK)
     assert (await second.ask("call.request", data, "same"))["data"] == answer["data"]
     call_id = answer["data"]["value"]["call_id"]
-    command = ("call", call_id, "request", ("c-1", "loans", "b", True), "customer:c-1", "same")
+    command = ("call", call_id, "request", ("c-1", "loans", "b", True, None), "customer:c-1", "same")
     assert stub.commands == [command, command]
     assert stub.people == {"customer:c-1": {"display_name": "王五"}}
     other = await visitor.greeted(token("customer", "c-2"))
@@ -130,7 +136,30 @@ async def test_a_command_carries_principal_and_id(visitor: Visitor, stub: StubHa
         ("agent.state", {"activity": "not_ready", "reason": "lunch"}, "set_not_ready", ("lunch",)),
         ("agent.state", {"activity": "offline"}, "sign_out", ()),
         ("reservation.accept", {"reservation_id": "r"}, "accept", ("r",)),
-        ("reservation.decline", {"reservation_id": "r", "reason": "busy"}, "decline", ("r", "busy")),
+        ("reservation.decline", {"reservation_id": "r", "reason": "x"}, "decline", ("r", "x", {"is_busy": False})),
+        ("reservation.decline", {"reservation_id": "r", "is_busy": True}, "decline", ("r", "", {"is_busy": True})),
+        (
+            "call.transfer",
+            {"call_id": "k", "to_queue_id": "cards", "reason": "card stolen"},
+            "transfer",
+            ({"to_queue_id": "cards", "to_agent_id": "", "credit_ms": -1, "reason": "card stolen"},),
+        ),
+        (
+            "call.transfer",
+            {"call_id": "k", "to_agent_id": "a-2", "credit_ms": 0},
+            "transfer",
+            ({"to_queue_id": "", "to_agent_id": "a-2", "credit_ms": 0, "reason": ""},),
+        ),
+        ("call.hold", {"call_id": "k", "is_held": True}, "set_hold", (True,)),
+        (
+            "party.invite",
+            {"call_id": "k", "role": "expert", "to_queue_id": "wealth"},
+            "invite_party",
+            ("expert", {"to_agent_id": "", "to_queue_id": "wealth"}),
+        ),
+        ("party.remove", {"call_id": "k", "agent_id": "a-2"}, "remove_party", ("a-2",)),
+        ("party.remove", {"call_id": "k"}, "remove_party", ("a-1",)),
+        ("transfer.complete", {"call_id": "k", "to_agent_id": "a-2"}, "complete_transfer", ("a-2",)),
         ("wrapup.done", {"call_id": "k"}, "finish_wrap_up", ("k",)),
         ("wrapup.extend", {"call_id": "k", "extra_ms": 5}, "extend_wrap_up", ("k", 5)),
         ("call.connected", {"call_id": "k"}, "report_connected", ()),
@@ -298,7 +327,9 @@ def test_every_message_of_the_protocol_page_has_a_type() -> None:
     """Given docs/protocol.md; then each message in its tables is in gateway/messages.py, and the other way round."""
     from gateway import client_messages as said
     from gateway import messages as wire
+    from gateway import messages_talking
 
+    assert messages_talking.CallOwner in wire.FromServer.__subclasses__()
     page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
     server_types = {one.TYPE for one in wire.FromServer.__subclasses__()} | {wire.SessionReset.TYPE}
     for type_ in server_types | said.ALL_CLIENT_TYPES:
