@@ -4,6 +4,7 @@ Each deadline is a field of a record. A timer entry that no longer agrees with i
 taken out of the timers, and all of them can be made anew from the records.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dispatch import lifecycle as lc
@@ -16,54 +17,105 @@ if TYPE_CHECKING:
     from dispatch.state import State
 
 
-def is_due(state: "State", timer: Timer) -> bool:
-    """Say whether the entry still means something: the field it stands for has this very instant."""
-    at_ms, kind, first, second = timer
-    if kind == tm.WRAP_UP:
-        agent = state.agents.get(first)
-        work = agent.wrap_ups.get(second) if agent else None
-        return work is not None and work.until_ms == at_ms
-    if kind == tm.GRACE:
-        recipient = state.recipients.get(first)
-        return recipient is not None and recipient.grace_until_ms == at_ms
-    if kind == tm.DELAY:
-        agent = state.agents.get(first)
-        return agent is not None and agent.not_before_ms == at_ms
-    if kind == tm.HOURS:
-        queue = state.queues.get(first)
-        return queue is not None and queue.phase_until_ms == at_ms
-    call = state.calls.get(first)
-    return call is not None and _is_call_due(state, call, at_ms, kind, second)
+def _is_reservation_due(state: "State", timer: Timer) -> bool:
+    call = state.calls.get(timer[2])
+    if call is None or not call.reservations:
+        return False
+    reservation = call.reservation_of(timer[3])
+    return reservation is not None and timer[0] in (reservation.expires_at_ms, reservation.agent_gone_until_ms)
 
 
-def _is_call_due(state: "State", call: Call, at_ms: int, kind: int, agent_id: str) -> bool:
-    if kind == tm.RESERVATION:
-        reservation = call.reservation_of(agent_id)
-        return reservation is not None and at_ms in (reservation.expires_at_ms, reservation.agent_gone_until_ms)
-    if kind == tm.FORGET:
-        return 0 < call.forget_at_ms <= at_ms
-    if kind == tm.MEDIA:
-        return call.media_until_ms == at_ms
-    if kind == tm.REFUSED:
-        return (call.refused_until_ms or {}).get(agent_id) == at_ms
-    if kind == tm.HOLD:
-        return call.on_hold_until_ms == at_ms
-    if kind == tm.INVITATION:
-        return call.state == lc.INVITED and call.invited_until_ms == at_ms
-    return _is_waiting_due(state, call, at_ms, kind)
+def _is_media_due(state: "State", timer: Timer) -> bool:
+    call = state.calls.get(timer[2])
+    return call is not None and call.media_until_ms == timer[0]
 
 
-def _is_waiting_due(state: "State", call: Call, at_ms: int, kind: int) -> bool:
-    if kind == tm.RELAX:
-        return call.state != lc.ENDED and next_step_at_ms(state, call) == at_ms
-    if kind == tm.JOINT:
-        return at_ms in (call.held_until_ms, call.hold_not_before_ms)
-    if kind == tm.CALLBACK:
-        return call.not_before_ms == at_ms
-    if kind == tm.FAVOURITE:
-        is_open = call.state in (lc.WAITING, lc.RESERVED)
-        return is_open and call.favourite is not None and call.favourite.until_ms == at_ms
-    return kind == tm.WAIT and call.state == lc.WAITING and wait_until_ms(state, call) == at_ms
+def _is_wrap_up_due(state: "State", timer: Timer) -> bool:
+    agent = state.agents.get(timer[2])
+    work = agent.wrap_ups.get(timer[3]) if agent is not None else None
+    return work is not None and work.until_ms == timer[0]
+
+
+def _is_grace_due(state: "State", timer: Timer) -> bool:
+    recipient = state.recipients.get(timer[2])
+    return recipient is not None and recipient.grace_until_ms == timer[0]
+
+
+def _is_delay_due(state: "State", timer: Timer) -> bool:
+    agent = state.agents.get(timer[2])
+    return agent is not None and agent.not_before_ms == timer[0]
+
+
+def _is_refusal_due(state: "State", timer: Timer) -> bool:
+    call = state.calls.get(timer[2])
+    return call is not None and (call.refused_until_ms or {}).get(timer[3]) == timer[0]
+
+
+def _is_forgetting_due(state: "State", timer: Timer) -> bool:
+    call = state.calls.get(timer[2])
+    return call is not None and 0 < call.forget_at_ms <= timer[0]
+
+
+def _is_step_due(state: "State", timer: Timer) -> bool:
+    call = state.calls.get(timer[2])
+    return call is not None and call.state != lc.ENDED and next_step_at_ms(state, call) == timer[0]
+
+
+def _is_favourite_due(state: "State", timer: Timer) -> bool:
+    call = state.calls.get(timer[2])
+    if call is None or call.favourite is None or call.state not in (lc.WAITING, lc.RESERVED):
+        return False
+    return call.favourite.until_ms == timer[0]
+
+
+def _is_wait_due(state: "State", timer: Timer) -> bool:
+    call = state.calls.get(timer[2])
+    return call is not None and call.state == lc.WAITING and wait_until_ms(state, call) == timer[0]
+
+
+def _is_hold_due(state: "State", timer: Timer) -> bool:
+    call = state.calls.get(timer[2])
+    return call is not None and call.on_hold_until_ms == timer[0]
+
+
+def _is_joint_due(state: "State", timer: Timer) -> bool:
+    call = state.calls.get(timer[2])
+    return call is not None and timer[0] in (call.held_until_ms, call.hold_not_before_ms)
+
+
+def _is_callback_due(state: "State", timer: Timer) -> bool:
+    call = state.calls.get(timer[2])
+    return call is not None and call.not_before_ms == timer[0]
+
+
+def _is_invitation_due(state: "State", timer: Timer) -> bool:
+    call = state.calls.get(timer[2])
+    return call is not None and call.state == lc.INVITED and call.invited_until_ms == timer[0]
+
+
+def _is_phase_due(state: "State", timer: Timer) -> bool:
+    queue = state.queues.get(timer[2])
+    return queue is not None and queue.phase_until_ms == timer[0]
+
+
+IS_DUE: dict[int, Callable[["State", Timer], bool]] = {
+    tm.RESERVATION: _is_reservation_due,
+    tm.MEDIA: _is_media_due,
+    tm.WRAP_UP: _is_wrap_up_due,
+    tm.GRACE: _is_grace_due,
+    tm.DELAY: _is_delay_due,
+    tm.REFUSED: _is_refusal_due,
+    tm.FORGET: _is_forgetting_due,
+    tm.RELAX: _is_step_due,
+    tm.FAVOURITE: _is_favourite_due,
+    tm.WAIT: _is_wait_due,
+    tm.HOLD: _is_hold_due,
+    tm.JOINT: _is_joint_due,
+    tm.CALLBACK: _is_callback_due,
+    tm.INVITATION: _is_invitation_due,
+    tm.HOURS: _is_phase_due,
+}
+"""By kind: does the entry still mean something? It does while the field that it stands for has this very instant."""
 
 
 def next_step_at_ms(state: "State", call: Call) -> int:

@@ -21,7 +21,7 @@ from dispatch import timers as tm
 from dispatch.admission import request_call
 from dispatch.attendance import connect, disconnect, end_grace, lose_gateway, resume, set_activity
 from dispatch.codec import decode_snapshot, digest, encode_snapshot, fingerprint, is_writable
-from dispatch.deadlines import is_due
+from dispatch.deadlines import IS_DUE
 from dispatch.effects import Effect, Notify, Reply
 from dispatch.ending import forget, hang_up
 from dispatch.events import Answered, Event, WrapUpEnded
@@ -175,15 +175,15 @@ class Engine:
         due: list[Timer] = []
         while due or timers.next_ms <= now_ms:
             if timers.next_ms <= now_ms:
-                timers.take(now_ms, due, self._is_due)
+                timers.take(now_ms, due, IS_DUE, state)
             if due and due[0][0] > self.now_ms:
                 self.now_ms = state.now_ms = due[0][0]
             while due and due[0][0] <= self.now_ms:
                 timer = heappop(due)
-                if is_due(state, timer):
+                if IS_DUE[timer[1]](state, timer):
                     EXPIRIES[timer[1]](self, timer)
                 if timers.next_ms <= self.now_ms:
-                    timers.take(now_ms, due, self._is_due)
+                    timers.take(now_ms, due, IS_DUE, state)
             place(self)
         if now_ms > self.now_ms:
             self.now_ms = state.now_ms = now_ms
@@ -195,10 +195,7 @@ class Engine:
         """When `expire` has something to do next; None when nothing waits for time."""
         if not self.state.is_live:
             self.wake()
-        return self.state.timers.first_ms(self._is_due)
-
-    def _is_due(self, timer: Timer) -> bool:
-        return is_due(self.state, timer)
+        return self.state.timers.first_ms(IS_DUE, self.state)
 
     def emit(self, event: Event) -> None:
         """Apply a decided event and hand it out with this step. For deciding code only."""

@@ -1,14 +1,14 @@
 """Deadlines of a division: lines and a heap, entries never searched for.
 
 Each deadline also stands in the state as a field (a reservation's end, a grace, ...). An entry only says when to look;
-`deadlines.is_due` compares it with the field, so a deadline that moved or went needs no removal, and all entries can
+`deadlines.IS_DUE` compares it with the field, so a deadline that moved or went needs no removal, and all entries can
 be made anew from the state after a restore.
 """
 
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Final
+from typing import Any, Final
 
 RESERVATION: Final = 1
 """call, agent: the reservation ends, or its disconnected agent's grace does."""
@@ -49,6 +49,10 @@ NEVER: Final = 1 << 62
 """`next_ms` when nothing is to be looked at."""
 
 
+IsDue = dict[int, Callable[[Any, Timer], bool]]
+"""By kind: does the entry still mean something in this state?"""
+
+
 class Timers:
     """What is to be looked at when.
 
@@ -77,31 +81,31 @@ class Timers:
         if at_ms < self.next_ms:
             self.next_ms = at_ms
 
-    def take(self, now_ms: int, due: list[Timer], is_due: Callable[[Timer], bool]) -> None:
+    def take(self, now_ms: int, due: list[Timer], is_due: IsDue, state: Any) -> None:
         """Move what means something and lies at or before `now_ms` into the heap `due`; forget what means nothing."""
         next_ms = NEVER
         for line in self._lines:
             if line:
                 while line and line[0][0] <= now_ms:
                     timer = line.popleft()
-                    if is_due(timer):
+                    if is_due[timer[1]](state, timer):
                         heappush(due, timer)
                 if line and line[0][0] < next_ms:
                     next_ms = line[0][0]
         heap = self._heap
         while heap and heap[0][0] <= now_ms:
             timer = heappop(heap)
-            if is_due(timer):
+            if is_due[timer[1]](state, timer):
                 heappush(due, timer)
         self.next_ms = min(next_ms, heap[0][0]) if heap else next_ms
 
-    def first_ms(self, is_due: Callable[[Timer], bool]) -> int | None:
+    def first_ms(self, is_due: IsDue, state: Any) -> int | None:
         """The earliest instant that means something; what means nothing and is earlier is forgotten."""
         heap = self._heap
         for line in self._lines:
-            while line and not is_due(line[0]):
+            while line and not is_due[line[0][1]](state, line[0]):
                 line.popleft()
-        while heap and not is_due(heap[0]):
+        while heap and not is_due[heap[0][1]](state, heap[0]):
             heappop(heap)
         self.next_ms = min((line[0][0] for line in (*self._lines, heap) if line), default=NEVER)
         return self.next_ms if self.next_ms != NEVER else None
