@@ -271,5 +271,6 @@ def _deadlines_of(state: State, call: Call) -> list[int]:
             if plan.wait_ms_max and not call.is_callback
             else 0
         ]
-        found += [call.favourite.until_ms if call.favourite and call.favourite.until_ms < NEVER_MS else 0]
+        # A window that passed while the call was in a conversation is over; nothing is to be done about it.
+        found += [call.favourite.until_ms if call.favourite and now_ms < call.favourite.until_ms < NEVER_MS else 0]
     return found
