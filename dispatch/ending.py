@@ -89,7 +89,9 @@ def forget(engine: Decider, call: Call) -> None:
 
 def requeue(engine: Decider, call: Call, reason: str) -> None:
     """Give a call that has an agent back to its old place once; the second time it ends."""
-    if call.requeued_count or call.is_customer_gone:
+    # Who is to be called back may be away until then.
+    is_gone = call.is_customer_gone and not (call.is_callback and call.state != lc.CONNECTED)
+    if call.requeued_count or is_gone:
         end_call(engine, call, reason)
         return
     let_all_go(engine, call, reason, "requeued")

@@ -205,7 +205,7 @@ def lead_on_all(engine: Decider) -> None:
         known: dict[object, bool] = {}
         unplaced = [call for call in state.unplaced if call.queue_id == queue.plan.id and call.id not in state.standing]
         for call in waiting_calls(state, queue) + unplaced:
-            if call.is_callback or not state.may_stand(call) or call.queue_id != queue.plan.id:
+            if not state.may_stand(call) or call.queue_id != queue.plan.id or _is_spared(call):
                 continue
             if is_closed:
                 lead_on(engine, call, "queue_closed")
@@ -215,6 +215,11 @@ def lead_on_all(engine: Decider) -> None:
                 known[own] = state.has_signed_in(queue.plan, own)
             if not known[own]:
                 lead_on(engine, call, "no_agents")
+
+
+def _is_spared(call: Call) -> bool:
+    """Callbacks wait until it opens; an invited call is between its agent and its customer, whatever the queue is like."""
+    return call.is_callback or (call.favourite is not None and call.favourite.rule == "invitation")
 
 
 def expire_wait(engine: Decider, call: Call) -> None:

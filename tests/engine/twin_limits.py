@@ -121,7 +121,8 @@ def sweep(twin: Twin) -> None:
     """Waiting calls of queues that are closed, and of those that mind and have no agent signed in."""
     for call in list(twin.calls):
         queue = twin.queue_of(call)
-        if not call.is_in_line() or call.is_callback:
+        is_invited = call.favourite is not None and call.favourite.rule == "invitation"
+        if not call.is_in_line() or call.is_callback or is_invited:
             continue
         if phase(queue, twin.now_ms) == "closed":
             meet_limit(twin, call, queue.on_closed, "queue_closed")
