@@ -2,6 +2,7 @@
 
 Ray puts the driver's folder on its workers' import path, silently: with another package named `dispatch` there,
 driver and workers ran different code without an error (DESIGN.md). So every part compares before it does anything.
+Strategies of installed packages decide too: their names and versions are compared with it.
 """
 
 import hashlib
@@ -9,7 +10,11 @@ import importlib
 from functools import cache
 from pathlib import Path
 
+from actors.strategies import installed_strategies
+
 PACKAGES = ("actors", "dispatch", "gateway", "media")
+STRATEGIES = "strategies"
+COMPARED = (*PACKAGES, STRATEGIES)
 
 
 class DifferentBuild(Exception):
@@ -18,8 +23,8 @@ class DifferentBuild(Exception):
 
 @cache
 def build_digest() -> dict[str, str]:
-    """Return for each package its folder and the SHA-256 over its Python sources, as `folder sha256`."""
-    return {package: _digest(package) for package in PACKAGES}
+    """Return for each package its folder and the SHA-256 over its Python sources, as `folder sha256`; and the strategies."""
+    return {package: _digest(package) for package in PACKAGES} | {STRATEGIES: ", ".join(installed_strategies())}
 
 
 def _digest(package: str) -> str:
@@ -33,11 +38,11 @@ def _digest(package: str) -> str:
 
 
 def handshake(expected: dict[str, str]) -> None:
-    """Raise DifferentBuild unless this process has the packages of `expected`, at the same place."""
+    """Raise DifferentBuild unless this process has the packages of `expected`, at the same place, and its strategies."""
     own = build_digest()
     different = [
         f"{package}: {own.get(package)} here, {expected.get(package)} there"
-        for package in PACKAGES
+        for package in COMPARED
         if own.get(package) != expected.get(package)
     ]
     if different:

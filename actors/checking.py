@@ -11,6 +11,7 @@ Not here: which sections and keys there are (`configuration`, `dispatch/plan`).
 """
 
 from collections.abc import Iterator
+from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -33,6 +34,8 @@ class Problem(Struct, frozen=True):
 def find_problems(path: str, value: object, hint: Any) -> Iterator[Problem]:
     """Yield everything at or below `path` that does not fit the type `hint`, in the order of the file."""
     origin = get_origin(hint)
+    if origin is UnionType and (inner := _struct_or_none(hint)) is not None and value is not None:
+        hint, origin = inner, None
     if origin is Annotated and get_origin(get_args(hint)[0]) in (list, dict):
         origin, arguments = get_origin(get_args(hint)[0]), get_args(get_args(hint)[0])
     else:
@@ -49,6 +52,12 @@ def find_problems(path: str, value: object, hint: Any) -> Iterator[Problem]:
             yield from find_problems(join(path, key), item, arguments[1])
     else:
         yield from _leaf_problems(path, value, hint)
+
+
+def _struct_or_none(hint: Any) -> type[Struct] | None:
+    """Return the struct of a hint `Struct | None`; None for any other union."""
+    kinds = [one for one in get_args(hint) if one is not type(None)]
+    return kinds[0] if len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], Struct) else None
 
 
 def join(path: str, key: str) -> str:
@@ -108,6 +117,8 @@ def _allowed(info: inspect.Type) -> str:
             return "one of " + ", ".join(repr(value) for value in info.values)
         case inspect.ListType():
             return f"a list{_range(info.min_length, info.max_length, ' items')}, each {_allowed(info.item_type)}"
+        case inspect.TupleType():
+            return f"a list of {len(info.item_types)}: {', '.join(_allowed(one) for one in info.item_types)}"
         case inspect.DictType():
             return f"a table, each value {_allowed(info.value_type)}"
         case inspect.StructType():

@@ -5,13 +5,14 @@ Rules
   what is allowed. An unknown key is a mistake: a misspelt one would silently not apply.
 - `TELLERHALL_<SECTION>_<KEY>` sets `<section>.<key>` of every section but the divisions. Lists are separated by
   commas, or written as JSON. Variables of other sections are not ours and are left alone.
+- A strategy that a queue names is ours or that of an installed package (`strategies`).
 - Divisions are plans for the engine. They reach it as a command when their digest is new (SAFETY.md 20): the
   journal is the truth, this file is a wish.
 
 Every key is explained in `gateway/demo.toml`, which a test compares with these types.
 
-Not here: how values are checked (`checking`), what a plan means (`dispatch/plan`), who uses the settings (the
-console command).
+Not here: how values are checked (`checking`), time zones (`time_zones`), what a plan means (`dispatch/plan`), who uses the
+settings (the console command).
 """
 
 import hashlib
@@ -19,6 +20,7 @@ import ipaddress
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, get_origin, get_type_hints
 
@@ -26,6 +28,8 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from actors.checking import Problem, find_problems, join
+from actors.strategies import StrategyUnusable, load_strategies
+from actors.time_zones import replace_time_zones
 from dispatch.plan import Plan
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
@@ -133,9 +137,16 @@ class ConfigurationError(Exception):
 
 
 def load(
-    path: Path, *, environment: Mapping[str, str] | None = None, options: Mapping[str, object] | None = None
+    path: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    options: Mapping[str, object] | None = None,
+    now: datetime | None = None,
 ) -> Configuration:
-    """Read `path`, then `environment`, then `options` (`gateway.port` -> value). Raises ConfigurationError."""
+    """Read `path`, then `environment`, then `options` (`gateway.port` -> value). Raises ConfigurationError.
+
+    `now`: from which year on time zones are looked up; None: this one.
+    """
     table = _read(path)
     sources: dict[str, str] = {}
     lines: list[str] = []
@@ -143,7 +154,8 @@ def load(
         lines += _take_variable(table, sources, name, text)
     for key, value in (options or {}).items():
         _put(table, sources, key, value, "command line")
-    problems = list(find_problems("", table, Configuration))
+    problems = list(replace_time_zones(table, now or datetime.now(UTC)))
+    problems += find_problems("", table, Configuration)
     if not problems:
         configuration = msgspec.convert(table, Configuration)
         problems = list(_contradictions(configuration))
@@ -222,6 +234,11 @@ def _contradictions(configuration: Configuration) -> Iterator[Problem]:
     if configuration.ray.address and not configuration.store.url:
         # The embedded store listens on this machine alone (SAFETY.md 19).
         yield Problem("store.url", "", "missing; a Ray cluster needs a store that all its nodes reach")
+    try:
+        strategies = load_strategies()
+    except StrategyUnusable as error:
+        yield Problem("strategies", "", str(error))
+        return
     seen: dict[str, int] = {}
     for index, plan in enumerate(configuration.divisions):
         path = f"divisions[{index}]"
@@ -229,7 +246,7 @@ def _contradictions(configuration: Configuration) -> Iterator[Problem]:
             taken = f"already used by divisions[{seen[plan.division_id]}]"
             yield Problem(join(path, "division_id"), repr(plan.division_id), taken)
         seen.setdefault(plan.division_id, index)
-        for key, what in plan.problems():
+        for key, what in plan.problems(strategies):
             yield Problem(join(path, key), "", what)
 
 

@@ -26,6 +26,7 @@ from actors.people import People
 from actors.performer import Performer
 from actors.shard import Shard, ShardSettings
 from actors.store_client import StoreClient, StoreUnavailable
+from actors.strategies import load_strategies
 
 log = structlog.get_logger()
 
@@ -56,6 +57,7 @@ class ShardPart:
 
     def __init__(self, settings: bytes, network: Network) -> None:
         self._settings = msgspec.msgpack.decode(settings, type=ShardPartSettings)
+        load_strategies()
         store = self._settings.store
         self._client = StoreClient(store.url)
         self._journal = RedisJournal(
@@ -102,6 +104,7 @@ class FollowerPart:
 
     def __init__(self, settings: bytes, network: Network) -> None:
         own = msgspec.msgpack.decode(settings, type=FollowerPartSettings)
+        load_strategies()
         self.ended = asyncio.Event()
         self._client = StoreClient(own.store.url)
         journal = RedisJournal(own.store.url, accept_weaker_durability=True, client=self._client)

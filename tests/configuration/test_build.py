@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.build import PACKAGES, DifferentBuild, build_digest, handshake
+from actors.build import COMPARED, DifferentBuild, build_digest, handshake
 
 PROGRAM = "from actors.build import build_digest; import json; print(json.dumps(build_digest()))"
 
@@ -17,7 +17,7 @@ def test_the_same_code_is_let_in() -> None:
     command = [sys.executable, "-c", PROGRAM]
     answer = subprocess.run(command, capture_output=True, check=True, text=True, cwd=Path(__file__).parents[2])
     handshake(json.loads(answer.stdout))
-    assert set(build_digest()) == set(PACKAGES)
+    assert set(build_digest()) == set(COMPARED)
 
 
 @pytest.mark.parametrize("other", ["/elsewhere {digest}", "{folder} 0000", ""])

@@ -1,15 +1,18 @@
 """One TOML file becomes settings, or every mistake is named with place, value and what is allowed."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
+from msgspec import inspect
 
 import gateway
-from actors.configuration import SECTIONS, Configuration, ConfigurationError, load, plan_digest
-from dispatch.plan import AgentPlan, Plan, QueuePlan
+from actors.configuration import SECTIONS, ConfigurationError, load, plan_digest
+from dispatch.hours import phase_at
+from dispatch.plan import STRATEGIES, AgentPlan, Media, Plan, QueuePlan, Recording, WrapUp, meets
 
 DEMO = Path(gateway.__path__[0]) / "demo.toml"
 DIVISION = '[[divisions]]\ndivision_id = "main"\n'
@@ -48,20 +51,60 @@ def test_the_demo_hall_is_what_the_pages_expect() -> None:
     assert [agent.id for agent in skilled] == ["a-4"]
 
 
-def test_the_demo_file_explains_every_key_with_its_true_default() -> None:
+def test_the_demo_hall_shows_what_queues_can_and_never_closes() -> None:
+    """Given the demo file; then one queue widens its need, passes calls on and has hours, in which it is always open."""
+    [plan] = load(DEMO).divisions
+    wealth = plan.queues[2]
+    assert wealth.hours is not None
+    assert wealth.hours.offset_minutes == 480
+    assert phase_at(wealth.hours, wealth.closing_grace_ms, 1_795_480_000_000) == ("open", 0)
+    narrow = [agent.id for agent in plan.agents if meets(agent.skills, wealth.need)]
+    wide = [agent.id for agent in plan.agents if meets(agent.skills, wealth.relaxation[0].need)]
+    assert (narrow, wide) == (["a-3", "a-4"], ["a-2", "a-3", "a-4"])
+    assert [way.do for way in wealth.on_wait] == ["overflow", "callback"]
+
+
+def _shown() -> str:
+    """The demo file with its shown defaults made real."""
+    shown = re.sub(r"(?m)^#(?=[a-z_]+ = )", "", DEMO.read_text(encoding="utf-8"))
+    return shown.replace("metrics_port = 9464\n", "")  # Its default is to be left out, which TOML cannot show.
+
+
+def test_the_demo_file_explains_every_key_with_its_true_default(write: Write) -> None:
     """Given the demo file with its shown defaults made real, when it is loaded, then nothing changes and no key is absent."""
-    text = DEMO.read_text(encoding="utf-8")
-    shown = re.sub(r"(?m)^#(?=[a-z_]+ = )", "", text)
-    shown = shown.replace("metrics_port = 9464\n", "")  # Its default is to be left out, which TOML cannot show.
-    plain, spelt = load(DEMO), msgspec.toml.decode(shown.encode())
-    assert msgspec.convert(spelt, Configuration) == plain
+    shown = _shown()
+    assert load(write(shown)) == load(DEMO)
+    spelt = msgspec.toml.decode(shown.encode())
     for section, kind in SECTIONS.items():
         missing = {one.name for one in msgspec.structs.fields(kind)} - set(spelt[section]) - {"metrics_port"}
         assert not missing, section
     division = spelt["divisions"][0]
     for kind, table in ((Plan, division), (QueuePlan, division["queues"][0]), (AgentPlan, division["agents"][0])):
-        assert {one.name for one in msgspec.structs.fields(kind)} == set(table)
-    assert "metrics_port" in text
+        # Hours: none by default, which TOML cannot show; they stand at the third queue.
+        assert {one.name for one in msgspec.structs.fields(kind)} - {"hours"} == set(table)
+    assert "metrics_port" in DEMO.read_text(encoding="utf-8")
+
+
+def _number_keys() -> Iterator[tuple[str, int, int]]:
+    for kind in (Plan, QueuePlan, AgentPlan):
+        for one in inspect.type_info(kind).fields:  # type: ignore[union-attr]
+            if isinstance(one.type, inspect.IntType):
+                assert one.type.ge is not None
+                assert one.type.le is not None
+                yield one.name, one.type.ge, one.type.le
+
+
+@pytest.mark.parametrize(("key", "low", "high"), [*_number_keys()])
+def test_the_demo_file_names_the_range_of_every_number(key: str, low: int, high: int) -> None:
+    """Given each number of a division; then the comment behind it in the demo file is its true range."""
+    ranges = re.findall(rf"(?m)^#?{key} = [0-9_]+  # ([0-9_]+) to ([0-9_]+)$", DEMO.read_text(encoding="utf-8"))
+    assert [(int(first), int(last)) for first, last in ranges] == [(low, high)]
+
+
+@pytest.mark.parametrize("word", [*STRATEGIES, *get_args(WrapUp), *get_args(Recording), *get_args(Media), "overflow"])
+def test_the_demo_file_names_every_choice(word: str) -> None:
+    """Given each value that a key takes by name; then the demo file says it in quotes."""
+    assert f'"{word}"' in DEMO.read_text(encoding="utf-8")
 
 
 def test_a_file_with_a_division_alone_is_enough(write: Write) -> None:
