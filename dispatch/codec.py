@@ -92,10 +92,15 @@ def decode_command(data: bytes) -> Command:
 
 
 def is_writable(command: Command) -> bool:
-    """Can the command be journaled at all: are its numbers of 64 bits, and its texts without lone surrogates?"""
+    """Can the command be journaled, and read back?
+
+    Numbers have 64 bits, texts no lone surrogates, and what is taken over whole (wishes, a plan) is within its bounds.
+    """
     try:
-        _encoder.encode(command)
-    except (OverflowError, UnicodeEncodeError):
+        data = _encoder.encode(command)
+        if isinstance(command, cm.ApplyPlan) or (isinstance(command, cm.RequestCall) and command.wishes is not None):
+            _command_decoder.decode(data)
+    except (OverflowError, UnicodeEncodeError, msgspec.ValidationError):
         return False
     return True
 

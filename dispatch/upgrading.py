@@ -141,7 +141,7 @@ def _from_1(data: bytes) -> bytes:
         old.plan_digest,
         old.retired_plans,
         _paces_from_1(old),
-        [_call_from_1(call) for call in old.calls],
+        [_call_from_1(call, old.now_ms) for call in old.calls],
         old.call_by_customer,
         {},
         [_agent_from_1(agent, old.now_ms) for agent in old.agents],
@@ -156,12 +156,18 @@ def _from_1(data: bytes) -> bytes:
     return _encode((2, records))
 
 
-def _call_from_1(old: Call1) -> Call:
+def _call_from_1(old: Call1, now_ms: int) -> Call:
+    """When and why a ringing agent was asked was not kept: as if now, for no rule."""
     fields = asdict(old)
     expires_at_ms, gone_until_ms = fields.pop("expires_at_ms"), fields.pop("agent_gone_until_ms")
     if old.state == lc.RESERVED:
         asked = Reservation(
-            old.reservation_id, old.agent_id, expires_at_ms, old.cost_units, agent_gone_until_ms=gone_until_ms
+            old.reservation_id,
+            old.agent_id,
+            expires_at_ms,
+            old.cost_units,
+            agent_gone_until_ms=gone_until_ms,
+            made_at_ms=now_ms,
         )
         fields.update(agent_id="", reservation_id="", cost_units=0, reservations=(asked,))
     return Call(**fields)

@@ -15,6 +15,7 @@ AGENTS = [
     agent("two", skills={"two": 1}),
     agent("too", skills={"too": 1}),
     agent("call", skills={"call": 1}),
+    agent("dial", skills={"call": 1}),
 ]
 LEAVING = agent("old", skills={"old": 1})
 QUEUES = [
@@ -163,5 +164,7 @@ def _wait_and_ring(scene: Scene) -> None:
     scene.connect("customer:xia")
     scene.disconnect("customer:xia")
     scene.ready("talk4")
+    scene.ready("dial")
+    scene.request("chooses", "later")
     scene.request("connects", "loans")
     _take(scene, "connects", "talk4")
