@@ -115,13 +115,13 @@ class Kind:
         self.candidates: list[Candidate] = []
         self.signed_in_count = 0
         self.counts: dict[str, int] = {}
-        """Agents by what they are doing, see `state.doing`."""
+        """Agents by what they are doing; `State.count_doing` brings it up to date."""
 
 
 class Candidate:
     """An agent as the pools see it."""
 
-    __slots__ = ("agent", "doing", "free_units", "is_listed", "is_signed_in", "kept", "kind", "stamp")
+    __slots__ = ("agent", "doing", "free_units", "is_counted", "is_listed", "is_signed_in", "kept", "kind", "stamp")
 
     def __init__(self, agent: Agent, kind: Kind) -> None:
         self.agent = agent
@@ -133,6 +133,9 @@ class Candidate:
         """Among those to find a call for at the end of this step."""
         self.is_signed_in = False
         self.doing = ""
+        """As it stands in `Kind.counts`."""
+        self.is_counted = True
+        """Nothing has changed since; else the agent is among those to be counted at the next look."""
         self.kept: list[tuple[int, int, str]] = []
         """Keys of waiting calls that are kept for this agent, sorted."""
 

@@ -49,7 +49,6 @@ from dispatch.rooms import (
     report_recording_failed,
     report_recording_sealed,
     report_recording_started,
-    room_effects,
 )
 from dispatch.state import State
 from dispatch.talking import (
@@ -215,7 +214,9 @@ class Engine:
             state.notices = []
         for event in events:
             if type(event) in ROOM_EVENTS:
-                effects.extend(room_effects(state, event))
+                call = state.calls.get(event.call_id)  # type: ignore[union-attr]
+                if call is not None and call.rooms:
+                    effects.extend(call_room_effects(state, call))
         return events, effects
 
     # -- answers given before

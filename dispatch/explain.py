@@ -60,6 +60,7 @@ def explain(state: State, call_id: str) -> Explanation | None:
 
 def _groups(state: State, call: Call, pool: Pool) -> list[AgentGroup]:
     counts: dict[str, int] = {}
+    state.count_doing()
     for kind in pool.kinds:
         for doing, count in kind.counts.items():
             if doing != lc.READY:

@@ -34,7 +34,8 @@ def occupy(agent: Agent, at_ms: int) -> None:
 
 def free(agent: Agent, at_ms: int) -> None:
     """One engagement less; without a call or wrap-up left the agent is busy no more."""
-    if agent.busy_since_ms and not any(one != lc.RESERVED for one in agent.engagements.values()):
+    engagements = agent.engagements
+    if agent.busy_since_ms and not (engagements and any(one != lc.RESERVED for one in engagements.values())):
         agent.busy_ms += at_ms - agent.busy_since_ms
         agent.busy_since_ms = 0
         if agent.activity == lc.NOT_READY:
@@ -128,7 +129,8 @@ def _wrap_up_ended(state: State, event: ev.WrapUpEnded) -> None:
     agent.used_units -= agent.wrap_ups.pop(event.call_id).cost_units
     agent.idle_since_ms = event.at_ms
     free(agent, event.at_ms)
-    state.tell(agent_recipient(agent.id), event)
+    if state.recipients:
+        state.tell(agent_recipient(agent.id), event)
     state.refresh(agent)
 
 

@@ -197,12 +197,6 @@ def expire_media(engine: Decider, call: Call) -> None:
         end_call(engine, call, "media_lost")
 
 
-def room_effects(state: State, event: ev.Event) -> list[Effect]:
-    """What the call of a `ROOM_EVENTS` event wants of the shell now."""
-    call = state.calls.get(event.call_id)  # type: ignore[union-attr]
-    return call_room_effects(state, call) if call is not None else []
-
-
 def call_room_effects(state: State, call: Call) -> list[Effect]:
     """Derive from each room's state what the shell owes it. Receivers ignore what they have done already."""
     effects: list[Effect] = []

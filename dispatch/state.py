@@ -79,6 +79,8 @@ class State:
         """Something below is not empty."""
         self.unplaced: list[Call] = []
         """Calls to find an agent for at the end of this step."""
+        self._uncounted: list[Candidate] = []
+        """Agents who do something else than when they were counted."""
         self.freed: list[Candidate] = []
         """Agents to find a call for at the end of this step."""
         self.reopened: list[Queue] = []
@@ -272,13 +274,9 @@ class State:
             return
         candidate = self.candidates[agent.id]
         candidate.stamp += 1
-        doing = _doing(agent)
-        if doing != candidate.doing:
-            counts = candidate.kind.counts
-            if candidate.doing:
-                counts[candidate.doing] -= 1
-            counts[doing] = counts.get(doing, 0) + 1
-            candidate.doing = doing
+        if candidate.is_counted:
+            candidate.is_counted = False
+            self._uncounted.append(candidate)
         if (agent.activity != lc.OFFLINE and not agent.is_retired) != candidate.is_signed_in:
             self._sign(candidate)
         if (
@@ -296,6 +294,18 @@ class State:
                 self.is_touched = True
         else:
             candidate.free_units = 0
+
+    def count_doing(self) -> None:
+        """Bring `Kind.counts` up to date, before somebody looks at it. O(agents touched since the last look)."""
+        for candidate in self._uncounted:
+            candidate.is_counted = True
+            doing = _doing(candidate.agent)
+            counts = candidate.kind.counts
+            if candidate.doing:
+                counts[candidate.doing] -= 1
+            counts[doing] = counts.get(doing, 0) + 1
+            candidate.doing = doing
+        self._uncounted = []
 
     def _sign(self, candidate: Candidate) -> None:
         candidate.is_signed_in = not candidate.is_signed_in
@@ -319,6 +329,7 @@ class State:
         """Make every index anew from the records, as after a restore, a replay or a new plan."""
         self.unplaced, self.freed, self.reopened, self.is_led_on = [], [], [], False
         self.standing, self.joint_count, self.rung = {}, 0, []
+        self._uncounted = []
         self.holds = {call.id: call.held_agent_id for call in self.calls.values() if call.held_agent_id}
         self.pools, self.kinds, self.candidates = {}, {}, {}
         self.timers.clear()

@@ -129,6 +129,7 @@ def queue_view(state: State, queue_id: str, now_ms: int) -> QueueView | None:
     if queue is None:
         return None
     agents = dict.fromkeys((lc.OFFLINE, lc.NOT_READY, lc.READY, lc.RESERVED, lc.IN_CALL, lc.WRAP_UP), 0)
+    state.count_doing()
     for kind in state.pool(queue.plan.need, queue.plan).kinds:
         for doing, count in kind.counts.items():
             agents[doing] = agents.get(doing, 0) + count
