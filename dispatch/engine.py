@@ -100,8 +100,8 @@ DECISIONS: dict[type[Any], Callable[["Engine", Any], Reply]] = {
     cm.SetHold: set_hold,
 }
 
-REFERRING = frozenset({cm.AcceptReservation, cm.ReportConnected, cm.FinishWrapUp})
-"""Commands that only name what is known here, or are refused: nothing of their own is journaled."""
+REFERRING = frozenset({cm.AcceptReservation, cm.ReportConnected})
+"""Commands that only name what is known here, or are refused: nothing of their own is journaled, or stands in the answer."""
 
 
 class Engine:

@@ -130,6 +130,7 @@ def test_every_command_can_succeed_here() -> None:
         cm.ExtendWrapUp("talk0", "works", 10**30, id="m1"),
         cm.AssignRoom("talks", 1, "w1", 1 << 64),
         cm.Connect("customer:zoe", "g1", "\ud800"),
+        cm.FinishWrapUp("\ud800", "works"),
         cm.Resume(OUTAGE_MS_MAX + 1),
         cm.Resume(-1),
         wishing(need={f"s{number}": 1 for number in range(SKILLS_MAX + 1)}),
