@@ -173,21 +173,25 @@ class Engine:
         state, timers = self.state, self.state.timers
         due: list[Timer] = []
         while due or timers.next_ms <= now_ms:
-            if timers.next_ms <= now_ms:
+            is_fresh = timers.next_ms <= now_ms
+            if is_fresh:
                 timers.take(now_ms, due, IS_DUE, state)
             if due and due[0][0] > self.now_ms:
                 self.now_ms = state.now_ms = due[0][0]
             while due and due[0][0] <= self.now_ms:
                 timer = heappop(due)
-                if IS_DUE[timer[1]](state, timer):
+                # Whatever was done since it was taken may have made it mean nothing.
+                if is_fresh or IS_DUE[timer[1]](state, timer):
                     EXPIRIES[timer[1]](self, timer)
+                is_fresh = False
                 if timers.next_ms <= self.now_ms:
                     timers.take(now_ms, due, IS_DUE, state)
             place(self)
         if now_ms > self.now_ms:
             self.now_ms = state.now_ms = now_ms
-        # After a wake everybody is still to be placed, whether or not anything was due.
-        place(self)
+        if state.is_touched:
+            # After a wake everybody is still to be placed, whether or not anything was due.
+            place(self)
         return self._finish()
 
     def next_deadline_ms(self) -> int | None:
@@ -203,20 +207,17 @@ class Engine:
         self._events.append(event)
 
     def _finish(self) -> tuple[list[Event], list[Effect]]:
-        events = self._events
-        effects: list[Effect] = []
-        if not events:
-            return [], effects
+        state, events = self.state, self._events
         self._events = []
-        state = self.state
+        effects: list[Effect] = []
         if state.notices:
             effects = [Notify(*notice) for notice in state.notices]
             state.notices = []
-        for event in events:
-            if type(event) in ROOM_EVENTS:
-                call = state.calls.get(event.call_id)  # type: ignore[union-attr]
-                if call is not None and call.rooms:
-                    effects.extend(call_room_effects(state, call))
+        if state.has_rooms:
+            for event in events:
+                if type(event) in ROOM_EVENTS:
+                    call = state.calls.get(event.call_id)  # type: ignore[union-attr]
+                    effects.extend(call_room_effects(state, call) if call is not None else ())
         return events, effects
 
     # -- answers given before

@@ -141,6 +141,7 @@ def _reservation_accepted(state: State, event: ev.ReservationAccepted) -> None:
         state.queues[call.queue_id].callbacks_count -= 1
     if event.room_attempt:
         ask_room(call, event.room_attempt)
+        state.has_rooms = True
     after_answer(state.pace(call.queue_id), event.at_ms)
     if state.is_live:
         state.timers.arm(event.connecting_until_ms, tm.MEDIA, call.id)

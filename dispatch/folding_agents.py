@@ -103,7 +103,9 @@ def _agent_activity_changed(state: State, event: ev.AgentActivityChanged) -> Non
     elif event.activity == lc.NOT_READY and not agent.busy_since_ms:
         agent.not_ready_since_ms = event.at_ms
     state.tell(agent_recipient(agent.id), event)
-    state.refresh(agent)
+    if state.is_live:
+        state.count_signed_in(agent)
+        state.refresh(agent)
 
 
 def _sign_in(agent: Agent, at_ms: int) -> None:

@@ -25,17 +25,20 @@ def move(state: State, call: Call, event: ev.Event) -> None:
     after = CALL[before].get(type(event)) or call_after(before, event)
     if after == before:
         return
-    queue = state.queues[call.queue_id]
-    queue.counts[before] -= 1
-    queue.counts[after] += 1
     call.state = after
+    queue = state.queues[call.queue_id]
+    counts = queue.counts
+    counts[before] -= 1
+    counts[after] += 1
     if before == lc.WAITING:
         leave_waiting(state, call, event.at_ms)
-    elif after == lc.WAITING:
+    if after == lc.WAITING:
         after_joining(state.pace(call.queue_id), event.at_ms)
-    if after == lc.ENDED:
+    elif after == lc.ENDED:
         state.ended_count += 1
-    if queue.plan.in_call_max and after in (lc.WAITING, lc.ENDED) and state.is_live:
+    else:
+        return
+    if queue.plan.in_call_max and state.is_live:
         state.reopened.append(queue)
         state.is_touched = True
 

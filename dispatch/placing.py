@@ -29,22 +29,18 @@ def place(engine: Decider) -> None:
             if not state.rung:
                 return
             _ask_more(engine)
-            continue
-        if calls:
-            state.unplaced = []
-        if queues:
-            state.reopened = []
-        if agents:
-            state.freed = []
+        elif queues or state.joint_count or len(calls) + len(agents) > 1:
+            state.unplaced, state.freed, state.reopened = [], [], []
             for candidate in agents:
                 candidate.is_listed = False
-        if len(calls) + len(agents) == 1 and not queues and not state.joint_count:
-            if calls:
-                _place_one(engine, calls[0])
-            elif agents[0].free_units > 0:
-                place_agent(engine, agents[0])
-        else:
             _place_many(engine, calls, agents, queues)
+        elif calls:
+            _place_one(engine, calls.pop())
+        else:
+            candidate = agents.pop()
+            candidate.is_listed = False
+            if candidate.free_units > 0:
+                place_agent(engine, candidate)
         if state.rung:
             state.is_touched = True
 

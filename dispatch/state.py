@@ -72,6 +72,8 @@ class State:
         self.joint_count = 0
         """Calls with a joint need that stand in a line: while there are any, calls are served one by one."""
         self.timers = Timers()
+        self.has_rooms = False
+        """A call has, or had, a room of ours: there may be something to ask of a media worker."""
         self.is_live = False
         """False while replaying: then nobody is told, and nothing is put up for matching."""
         self.notices: list[tuple[str, int, Event]] = []
@@ -277,23 +279,23 @@ class State:
         if candidate.is_counted:
             candidate.is_counted = False
             self._uncounted.append(candidate)
-        if (agent.activity != lc.OFFLINE and not agent.is_retired) != candidate.is_signed_in:
-            self._sign(candidate)
+        free_units = agent.capacity_units - agent.used_units
         if (
-            agent.activity == lc.READY
-            and not agent.wrap_ups
-            and not agent.is_gone
-            and not agent.is_retired
-            and not agent.held_for_call_id
-            and agent.not_before_ms <= self.now_ms
+            free_units <= 0
+            or agent.wrap_ups
+            or agent.activity != lc.READY
+            or agent.is_gone
+            or agent.is_retired
+            or agent.held_for_call_id
+            or agent.not_before_ms > self.now_ms
         ):
-            candidate.free_units = agent.capacity_units - agent.used_units
-            if candidate.free_units > 0 and not candidate.is_listed:
-                candidate.is_listed = True
-                self.freed.append(candidate)
-                self.is_touched = True
-        else:
             candidate.free_units = 0
+            return
+        candidate.free_units = free_units
+        if not candidate.is_listed:
+            candidate.is_listed = True
+            self.freed.append(candidate)
+            self.is_touched = True
 
     def count_doing(self) -> None:
         """Bring `Kind.counts` up to date, before somebody looks at it. O(agents touched since the last look)."""
@@ -307,9 +309,14 @@ class State:
             candidate.doing = doing
         self._uncounted = []
 
-    def _sign(self, candidate: Candidate) -> None:
-        candidate.is_signed_in = not candidate.is_signed_in
-        if candidate.is_signed_in:
+    def count_signed_in(self, agent: Agent) -> None:
+        """The agent may have signed in or out: with the last one who qualifies, calls that wait may have to go elsewhere."""
+        is_signed_in = agent.activity != lc.OFFLINE and not agent.is_retired
+        candidate = self.candidates[agent.id]
+        if is_signed_in == candidate.is_signed_in:
+            return
+        candidate.is_signed_in = is_signed_in
+        if is_signed_in:
             candidate.kind.signed_in_count += 1
         else:
             candidate.kind.signed_in_count -= 1
@@ -339,6 +346,7 @@ class State:
         for queue_plan in self.retired_plans.values():
             self._open_queue(queue_plan).is_retired = True
         self.ended_count = sum(call.state == lc.ENDED for call in self.calls.values())
+        self.has_rooms = any(call.rooms for call in self.calls.values())
         for call in self.calls.values():
             self.queues[call.queue_id].counts[call.state] += 1
         if self.is_live:
@@ -360,6 +368,7 @@ class State:
             self._index_call(call)
         for agent in self.agents.values():
             arm_agent(self, agent)
+            self.count_signed_in(agent)
             self.refresh(agent)
         self.is_led_on = self.is_touched = True
         for recipient in self.recipients.values():

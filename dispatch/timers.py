@@ -63,17 +63,20 @@ class Timers:
     __slots__ = ("_heap", "_lines", "next_ms")
 
     def __init__(self) -> None:
-        self._lines: list[deque[Timer]] = [deque() for _ in range(HOURS + 1)]
+        self._lines: dict[int, deque[Timer]] = {}
+        """By kind, for the kinds that there have been."""
         self._heap: list[Timer] = []
         self.next_ms = NEVER
         """No entry is earlier; the earliest may have become meaningless."""
 
     def __len__(self) -> int:
-        return len(self._heap) + sum(map(len, self._lines))
+        return len(self._heap) + sum(map(len, self._lines.values()))
 
     def arm(self, at_ms: int, kind: int, first: str, second: str = "") -> None:
         """Look at this then. O(1), or O(log n) out of order; entries are never taken back."""
-        line = self._lines[kind]
+        line = self._lines.get(kind)
+        if line is None:
+            line = self._lines[kind] = deque()
         if line and line[-1][0] > at_ms:
             heappush(self._heap, (at_ms, kind, first, second))
         else:
@@ -84,14 +87,16 @@ class Timers:
     def take(self, now_ms: int, due: list[Timer], is_due: IsDue, state: Any) -> None:
         """Move what means something and lies at or before `now_ms` into the heap `due`; forget what means nothing."""
         next_ms = NEVER
-        for line in self._lines:
-            if line:
-                while line and line[0][0] <= now_ms:
-                    timer = line.popleft()
-                    if is_due[timer[1]](state, timer):
-                        heappush(due, timer)
-                if line and line[0][0] < next_ms:
-                    next_ms = line[0][0]
+        for kind, line in self._lines.items():
+            while line:
+                at_ms = line[0][0]
+                if at_ms > now_ms:
+                    if at_ms < next_ms:
+                        next_ms = at_ms
+                    break
+                timer = line.popleft()
+                if is_due[kind](state, timer):
+                    heappush(due, timer)
         heap = self._heap
         while heap and heap[0][0] <= now_ms:
             timer = heappop(heap)
@@ -102,17 +107,16 @@ class Timers:
     def first_ms(self, is_due: IsDue, state: Any) -> int | None:
         """The earliest instant that means something; what means nothing and is earlier is forgotten."""
         heap = self._heap
-        for line in self._lines:
-            while line and not is_due[line[0][1]](state, line[0]):
+        for kind, line in self._lines.items():
+            while line and not is_due[kind](state, line[0]):
                 line.popleft()
         while heap and not is_due[heap[0][1]](state, heap[0]):
             heappop(heap)
-        self.next_ms = min((line[0][0] for line in (*self._lines, heap) if line), default=NEVER)
+        self.next_ms = min((line[0][0] for line in (*self._lines.values(), heap) if line), default=NEVER)
         return self.next_ms if self.next_ms != NEVER else None
 
     def clear(self) -> None:
         """Forget all entries, before they are made anew."""
-        for line in self._lines:
-            line.clear()
+        self._lines.clear()
         self._heap.clear()
         self.next_ms = NEVER
