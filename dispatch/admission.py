@@ -6,7 +6,7 @@ from dispatch import lifecycle as lc
 from dispatch.choice import need_of
 from dispatch.effects import Reply
 from dispatch.lanes import Queue
-from dispatch.limits import Entrant, Outcome, admit
+from dispatch.limits import Entrant, Outcome, admit, is_wide_open
 from dispatch.matching import Decider
 from dispatch.model import customer_recipient
 from dispatch.plan import meets
@@ -28,8 +28,9 @@ def request_call(engine: Decider, command: cm.RequestCall) -> Reply:
     if len(state.calls) - state.ended_count >= state.plan.live_calls_max:
         engine.emit(ev.CallRefused(engine.now_ms, command.call_id, command.customer_id, command.queue_id, "hall_full"))
         return Reply("hall_full", {"live_calls_max": state.plan.live_calls_max})
-    entrant = Entrant(command.customer_id, command.is_consented, command.wishes)
-    outcome = admit(engine, queue, entrant)
+    if is_wide_open(queue):
+        return _queue_call(engine, command, queue, Outcome(queue))
+    outcome = admit(engine, queue, Entrant(command.customer_id, command.is_consented, command.wishes))
     if outcome.refused:
         engine.emit(
             ev.CallRefused(

@@ -98,7 +98,7 @@ def is_writable(command: Command) -> bool:
     """
     try:
         data = _encoder.encode(command)
-        if isinstance(command, cm.ApplyPlan) or (isinstance(command, cm.RequestCall) and command.wishes is not None):
+        if type(command) is cm.ApplyPlan or (type(command) is cm.RequestCall and command.wishes is not None):
             _command_decoder.decode(data)
     except (OverflowError, UnicodeEncodeError, msgspec.ValidationError):
         return False

@@ -29,25 +29,25 @@ def hang_up(engine: Decider, command: cm.HangUp) -> Reply:
 
 def end_call(engine: Decider, call: Call, reason: str, then: str = "") -> None:
     """End a live call in whatever state it is; what rings is rescinded in the same step (ROUTING.md 5.24)."""
-    let_all_go(engine, call, reason, "call_ended")
+    now_ms = engine.now_ms
+    if call.reservations or call.parties:
+        let_all_go(engine, call, reason, "call_ended")
     if call.held_agent_id:
-        engine.emit(ev.JointReleased(engine.now_ms, call.id, call.held_agent_id, "call_left"))
-    state = engine.state
-    was_connected = call.state == lc.CONNECTED
+        engine.emit(ev.JointReleased(now_ms, call.id, call.held_agent_id, "call_left"))
     wrap_up, until_ms = wrap_up_of(engine, call)
     engine.emit(
         ev.CallEnded(
-            engine.now_ms,
+            now_ms,
             call.id,
             call.customer_id,
             call.queue_id,
             reason,
             call.agent_id if call.state in lc.TALKING else "",
-            (call.connected_at_ms or engine.now_ms) - (call.queued_at_ms or engine.now_ms),
-            engine.now_ms - call.connected_at_ms if was_connected else 0,
+            (call.connected_at_ms or now_ms) - (call.queued_at_ms or now_ms),
+            now_ms - call.connected_at_ms if call.state == lc.CONNECTED else 0,
             wrap_up,
             until_ms,
-            engine.now_ms + state.plan.ended_retention_ms,
+            now_ms + engine.state.plan.ended_retention_ms,
             "message" if then == "message" else "",
         )
     )

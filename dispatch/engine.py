@@ -138,15 +138,17 @@ class Engine:
             self.now_ms = state.now_ms = now_ms
         if not state.is_live:
             self.wake()
-        if (command.id or type(command) not in REFERRING) and not is_writable(command):
+        kind = type(command)
+        if (command.id or kind not in REFERRING) and not is_writable(command):
             return [], [Reply("bad_value", {"allowed": "numbers of 64 bits, texts of Unicode"})]
         if command.id:
             reply = self._answer(command)
         else:
-            reply = DECISIONS[type(command)](self, command)
+            reply = DECISIONS[kind](self, command)
             if state.is_touched or state.holds:
                 place(self)
-        events, effects = self._finish()
+        events, self._events = self._events, []
+        effects = self._effects_of(events) if state.notices or state.has_rooms else []
         effects.append(reply)
         return events, effects
 
@@ -192,7 +194,8 @@ class Engine:
         if state.is_touched:
             # After a wake everybody is still to be placed, whether or not anything was due.
             place(self)
-        return self._finish()
+        events, self._events = self._events, []
+        return events, self._effects_of(events) if state.notices or state.has_rooms else []
 
     def next_deadline_ms(self) -> int | None:
         """When `expire` has something to do next; None when nothing waits for time."""
@@ -206,19 +209,16 @@ class Engine:
         ARMS[type(event)](self.state, event)
         self._events.append(event)
 
-    def _finish(self) -> tuple[list[Event], list[Effect]]:
-        state, events = self.state, self._events
-        self._events = []
-        effects: list[Effect] = []
-        if state.notices:
-            effects = [Notify(*notice) for notice in state.notices]
-            state.notices = []
+    def _effects_of(self, events: list[Event]) -> list[Effect]:
+        state = self.state
+        effects: list[Effect] = [Notify(*notice) for notice in state.notices]
+        state.notices = []
         if state.has_rooms:
             for event in events:
                 if type(event) in ROOM_EVENTS:
                     call = state.calls.get(event.call_id)  # type: ignore[union-attr]
                     effects.extend(call_room_effects(state, call) if call is not None else ())
-        return events, effects
+        return effects
 
     # -- answers given before
 

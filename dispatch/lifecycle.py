@@ -167,12 +167,12 @@ def call_after(state: str, event: ev.Event) -> str:
 
 def reservation_after(state: str, event: ev.Event) -> None:
     """Raise `ImpossibleEvent` where a reservation in this state cannot end so."""
-    outcomes = RESERVATION[state].get(type(event))
-    outcome = event.outcome if isinstance(event, ev.ReservationClosed) else state
-    if outcomes is None and not isinstance(event, ev.JointAccepted):
-        raise ImpossibleEvent(f"{type(event).__name__} cannot happen to a reservation that is {state}: {event!r}")
-    if isinstance(event, ev.ReservationClosed) and outcome not in (outcomes or ()):
-        raise ImpossibleEvent(f"{outcome!r} is no way for a reservation to end: {event!r}")
+    kind = type(event)
+    outcomes = RESERVATION[state].get(kind)
+    if outcomes is None and kind is not ev.JointAccepted:
+        raise ImpossibleEvent(f"{kind.__name__} cannot happen to a reservation that is {state}: {event!r}")
+    if isinstance(event, ev.ReservationClosed) and event.outcome not in (outcomes or ()):
+        raise ImpossibleEvent(f"{event.outcome!r} is no way for a reservation to end: {event!r}")
 
 
 def room_after(state: str, event: ev.Event) -> str:

@@ -51,6 +51,12 @@ def admit(engine: Decider, queue: Queue, entrant: Entrant) -> Outcome:
     return take_way(engine, queue, entrant, cause) if cause else Outcome(queue)
 
 
+def is_wide_open(queue: Queue) -> bool:
+    """Can nobody meet a limit at this queue's door now, whoever it is?"""
+    plan = queue.plan
+    return plan.hours is None and not plan.on_no_agents and queue.counts[lc.WAITING] < plan.waiting_max
+
+
 def met_limit(engine: Decider, queue: Queue, entrant: Entrant) -> str:
     """The first limit that a call meets at this queue's door, or ''."""
     plan = queue.plan

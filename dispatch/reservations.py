@@ -38,7 +38,9 @@ def accept(engine: Decider, command: cm.AcceptReservation) -> Reply:
         return Reply("", {"call_id": call.id})
     if call.state in lc.TALKING:
         engine.emit(ev.PartyAdded(engine.now_ms, call.id, reservation.id, reservation.agent_id, reservation.role))
-    elif len(call.reservations) > 1 and any(one.role == "expert" for one in call.reservations):
+    elif len(call.reservations) == 1:
+        _bridge(engine, call, reservation)
+    elif any(one.role == "expert" for one in call.reservations):
         _accept_joint(engine, call, reservation)
     else:
         for other in call.reservations:
