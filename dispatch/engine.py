@@ -175,8 +175,9 @@ class Engine:
         state, timers = self.state, self.state.timers
         due: list[Timer] = []
         while due or timers.next_ms <= now_ms:
-            is_fresh = timers.next_ms <= now_ms
-            if is_fresh:
+            # What was taken in an earlier round may mean nothing by now, also when it is the first again.
+            is_fresh = not due
+            if timers.next_ms <= now_ms:
                 timers.take(now_ms, due, IS_DUE, state)
             if due and due[0][0] > self.now_ms:
                 self.now_ms = state.now_ms = due[0][0]

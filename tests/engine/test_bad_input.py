@@ -181,3 +181,11 @@ def test_a_reload_that_takes_a_joint_need_away() -> None:
     one.put(cm.ApplyPlan(Plan("d", queues, AGENTS), "p1", **BANK))
     assert [asked.agent_id for asked in one.engine.state.calls["held"].reservations] == ["pair"]
     one.end()
+
+
+def test_a_deadline_that_another_one_took_away() -> None:
+    """Given a call on hold whose media are lost for good, when ten minutes pass at once, then the hold ends with the call."""
+    one = Hall()
+    one.put(cm.ReportRoomFailed("talks", 1, "gone"))
+    one.wait(600_000)
+    one.end()
