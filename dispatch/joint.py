@@ -128,7 +128,8 @@ def settle_holds(engine: Decider) -> None:
     state = engine.state
     for call_id, agent_id in list(state.holds.items()):
         call, agent = state.calls[call_id], state.agents.get(agent_id)
-        if not state.may_stand(call):
+        # A reload may have taken the joint need away: then one person is enough, and nobody waits for a second.
+        if not state.may_stand(call) or state.lane_of(call).expert_pool is None:
             release(engine, call, "call_left")
         elif agent is None or agent.activity != lc.READY or agent.is_gone or agent.is_retired or agent.wrap_ups:
             release(engine, call, "agent_left")
