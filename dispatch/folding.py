@@ -53,7 +53,7 @@ def _call_queued(state: State, event: ev.CallQueued) -> None:
     state.calls[call.id] = call
     state.call_by_customer[call.customer_id] = call.id
     queue.counts[lc.WAITING] += 1
-    after_joining(state.pace(call.queue_id), event.at_ms)
+    after_joining(state.pace(queue), event.at_ms)
     if event.wishes is not None or event.favourite is not None or event.is_callback or event.asked_queue_id:
         _add_wishes(state, call, event)
     if state.is_live:
@@ -78,10 +78,10 @@ def _add_wishes(state: State, call: Call, event: ev.CallQueued) -> None:
 def _call_reserved(state: State, event: ev.CallReserved) -> None:
     call = call_of(state, event)
     agent = state.agents[event.agent_id]
-    move(state, call, event)
-    state.leave_line(call)
+    plan = move(state, call, event).plan
+    if call.id in state.standing:
+        state.leave_line(call)
     engage(agent, call.id, event)
-    plan = state.queues[call.queue_id].plan
     cost_units = event.cost_units or plan.cost_units
     agent.used_units += cost_units
     state.reservations_count += 1
@@ -129,7 +129,7 @@ def _reservation_accepted(state: State, event: ev.ReservationAccepted) -> None:
     call = call_of(state, event)
     agent = state.agents[event.agent_id]
     reservation = reservation_of(call, event)
-    move(state, call, event)
+    queue = move(state, call, event)
     engage(agent, call.id, event)
     occupy(agent, event.at_ms)
     agent.misses = 0
@@ -138,11 +138,11 @@ def _reservation_accepted(state: State, event: ev.ReservationAccepted) -> None:
     call.agent_id, call.reservation_id, call.cost_units = agent.id, reservation.id, reservation.cost_units
     call.media_until_ms = event.connecting_until_ms
     if call.is_callback:
-        state.queues[call.queue_id].callbacks_count -= 1
+        queue.callbacks_count -= 1
     if event.room_attempt:
         ask_room(call, event.room_attempt)
         state.has_rooms = True
-    after_answer(state.pace(call.queue_id), event.at_ms)
+    after_answer(state.pace(queue), event.at_ms)
     if state.is_live:
         state.timers.arm(event.connecting_until_ms, tm.MEDIA, call.id)
         state.refresh(agent)
@@ -205,7 +205,7 @@ def _call_connected(state: State, event: ev.CallConnected) -> None:
 def _call_requeued(state: State, event: ev.CallRequeued) -> None:
     call = call_of(state, event)
     agent = state.agents[event.agent_id]
-    move(state, call, event)
+    queue = move(state, call, event)
     engage(agent, call.id, event)
     leave_room(call)
     state.tell_parties(call, event)
@@ -214,7 +214,7 @@ def _call_requeued(state: State, event: ev.CallRequeued) -> None:
     free(agent, event.at_ms)
     call.agent_id = call.reservation_id = ""
     if call.connected_at_ms:
-        after_talk(state.pace(call.queue_id), event.at_ms - call.connected_at_ms)
+        after_talk(state.pace(queue), event.at_ms - call.connected_at_ms)
     call.media_until_ms = call.cost_units = call.connected_at_ms = call.on_hold_until_ms = 0
     call.supervisors = None
     if event.call_not_before_ms:
@@ -223,7 +223,7 @@ def _call_requeued(state: State, event: ev.CallRequeued) -> None:
     else:
         call.requeued_count += 1
     if call.is_callback:
-        state.queues[call.queue_id].callbacks_count += 1
+        queue.callbacks_count += 1
     if event.not_before_ms:
         refuse(state, call, agent.id, event.not_before_ms)
     state.line_up(call)
@@ -236,8 +236,9 @@ def _call_ended(state: State, event: ev.CallEnded) -> None:
         raise ImpossibleEvent(f"somebody is still in the call: {event!r}")
     if call.is_callback and call.state == lc.WAITING:
         state.queues[call.queue_id].callbacks_count -= 1
-    move(state, call, event)
-    state.leave_line(call)
+    queue = move(state, call, event)
+    if call.id in state.standing:
+        state.leave_line(call)
     if call.rooms:
         leave_room(call)
     if call.wishes is not None and call.queued_at_ms:
@@ -253,15 +254,14 @@ def _call_ended(state: State, event: ev.CallEnded) -> None:
         cost_units, call.cost_units = call.cost_units, 0
         start_wrap_up(state, call, event.agent_id, cost_units, event)
         if event.talked_ms:
-            after_talk(state.pace(call.queue_id), event.talked_ms)
-        if event.talked_ms and state.queues[call.queue_id].plan.last_agent_window_ms:
-            remember_agent(state, call.customer_id, event.agent_id, event.at_ms)
+            after_talk(state.pace(queue), event.talked_ms)
+            if queue.plan.last_agent_window_ms:
+                remember_agent(state, call.customer_id, event.agent_id, event.at_ms)
 
 
 def _call_forgotten(state: State, event: ev.CallForgotten) -> None:
     call = call_of(state, event)
-    move(state, call, event)
-    state.queues[call.queue_id].counts[lc.ENDED] -= 1
+    move(state, call, event).counts[lc.ENDED] -= 1
     state.ended_count -= 1
     del state.calls[call.id]
     if state.call_by_customer.get(call.customer_id) == call.id:

@@ -6,6 +6,7 @@ from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch import timers as tm
 from dispatch.estimate import after_joining, after_leaving
+from dispatch.lanes import Queue
 from dispatch.lifecycle import CALL, ImpossibleEvent, call_after
 from dispatch.model import Call, LastAgent, Room
 from dispatch.state import State
@@ -19,38 +20,37 @@ def call_of(state: State, event: Any) -> Call:
         raise ImpossibleEvent(f"no such call: {event!r}") from None
 
 
-def move(state: State, call: Call, event: ev.Event) -> None:
-    """Take the call to the state that its table gives, and count it there."""
+def move(state: State, call: Call, event: ev.Event) -> Queue:
+    """Take the call to the state that its table gives, and count it there; return its queue."""
+    queue = state.queues[call.queue_id]
     before = call.state
     after = CALL[before].get(type(event)) or call_after(before, event)
     if after == before:
-        return
+        return queue
     call.state = after
-    queue = state.queues[call.queue_id]
     counts = queue.counts
     counts[before] -= 1
     counts[after] += 1
     if before == lc.WAITING:
-        leave_waiting(state, call, event.at_ms)
+        leave_waiting(state, queue, call, event.at_ms)
     if after == lc.WAITING:
-        after_joining(state.pace(call.queue_id), event.at_ms)
+        after_joining(state.pace(queue), event.at_ms)
     elif after == lc.ENDED:
         state.ended_count += 1
     else:
-        return
+        return queue
     if queue.plan.in_call_max and state.is_live:
         state.reopened.append(queue)
         state.is_touched = True
+    return queue
 
 
-def leave_waiting(state: State, call: Call, at_ms: int) -> None:
+def leave_waiting(state: State, queue: Queue, call: Call, at_ms: int) -> None:
     """The call no longer waits in its queue: its line has moved."""
-    waiting_count = state.queues[call.queue_id].counts[lc.WAITING]
     has_waited = at_ms > (call.entered_at_ms or call.queued_at_ms)
     is_asked = call.state == lc.RESERVED
-    after_leaving(
-        state.pace(call.queue_id), at_ms, has_waited=has_waited, is_asked=is_asked, waiting_count=waiting_count
-    )
+    waiting_count = queue.counts[lc.WAITING]
+    after_leaving(state.pace(queue), at_ms, has_waited=has_waited, is_asked=is_asked, waiting_count=waiting_count)
 
 
 def ask_room(call: Call, attempt: int) -> None:

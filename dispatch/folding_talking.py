@@ -93,13 +93,13 @@ def _call_transferred(state: State, event: ev.CallTransferred) -> None:
 def _wait_anew(state: State, call: Call, event: ev.CallTransferred) -> None:
     former = state.queues[call.queue_id]
     former.counts[lc.WAITING] -= 1
-    former_pace = state.pace(call.queue_id)
+    former_pace = state.pace(former)
     waiting_count = former.counts[lc.WAITING]
     after_leaving(former_pace, event.at_ms, has_waited=False, is_asked=False, waiting_count=waiting_count)
     after_talk(former_pace, event.talked_ms)
     state.count_need(call, call.queue_id, -1)
     call.queue_id = event.queue_id
-    after_joining(state.pace(call.queue_id), event.at_ms)
+    after_joining(state.pace(state.queues[call.queue_id]), event.at_ms)
     state.count_need(call, call.queue_id, 1)
     state.queues[call.queue_id].counts[lc.WAITING] += 1
     call.agent_id = call.reservation_id = ""

@@ -64,7 +64,7 @@ def _call_moved(state: State, event: ev.CallMoved) -> None:
     move(state, call, event)
     state.leave_line(call)
     state.queues[call.queue_id].counts[lc.WAITING] -= 1
-    leave_waiting(state, call, event.at_ms)
+    leave_waiting(state, state.queues[call.queue_id], call, event.at_ms)
     state.queues[call.queue_id].callbacks_count -= call.is_callback
     state.count_need(call, call.queue_id, -1)
     call.visited = (*call.visited, call.queue_id)
@@ -73,7 +73,7 @@ def _call_moved(state: State, event: ev.CallMoved) -> None:
     call.credit_ms = min(call.credit_ms, state.queues[call.queue_id].plan.priority_credit_ms_max)
     state.count_need(call, call.queue_id, 1)
     state.queues[call.queue_id].counts[lc.WAITING] += 1
-    after_joining(state.pace(call.queue_id), event.at_ms)
+    after_joining(state.pace(state.queues[call.queue_id]), event.at_ms)
     state.queues[call.queue_id].callbacks_count += call.is_callback
     _restand(state, call)
     state.tell(customer_recipient(call.customer_id), event)

@@ -8,6 +8,7 @@ makes it anew after a restore); nothing here decides.
 from dispatch import lifecycle as lc
 from dispatch.choice import Need, Pool
 from dispatch.hours import CLOSED, OPEN, SEARCH_MS, Phase, phase_at
+from dispatch.model import Pace
 from dispatch.plan import QueuePlan
 from dispatch.waiting import Key, WaitingLine
 
@@ -51,6 +52,7 @@ class Queue:
         "kept",
         "lanes",
         "needs",
+        "pace",
         "phase",
         "phase_until_ms",
         "plain",
@@ -70,6 +72,8 @@ class Queue:
         """Needs of their own -> live calls with it; bounded by `needs_max`."""
         self.is_retired = False
         """No longer in the plan: serves the calls it has, takes no new ones."""
+        self.pace: Pace | None = None
+        """The record in `State.paces`, once there is one."""
         self.phase: Phase = OPEN
         self.phase_until_ms = 0
         """When the phase ends; 0: never."""

@@ -98,12 +98,11 @@ class State:
         live = sum(queue.live_count for queue in self.queues.values())
         return f"<State {self.division_id} live={live} calls={len(self.calls)} agents={len(self.agents)}>"
 
-    def pace(self, queue_id: str) -> Pace:
+    def pace(self, queue: Queue) -> Pace:
         """How fast the queue is answered."""
-        pace = self.paces.get(queue_id)
-        if pace is None:
-            pace = self.paces[queue_id] = Pace()
-        return pace
+        if queue.pace is None:
+            queue.pace = self.paces[queue.plan.id] = Pace()
+        return queue.pace
 
     # -- telling clients
 
@@ -377,6 +376,7 @@ class State:
 
     def _open_queue(self, plan: QueuePlan) -> Queue:
         queue = self.queues[plan.id] = Queue(plan)
+        queue.pace = self.paces.get(plan.id)
         queue.update_phase(self.now_ms)
         return queue
 

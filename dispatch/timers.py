@@ -5,7 +5,7 @@ Each deadline also stands in the state as a field (a reservation's end, a grace,
 be made anew from the state after a restore.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any, Final
@@ -63,7 +63,7 @@ class Timers:
     __slots__ = ("_heap", "_lines", "next_ms")
 
     def __init__(self) -> None:
-        self._lines: dict[int, deque[Timer]] = {}
+        self._lines: defaultdict[int, deque[Timer]] = defaultdict(deque)
         """By kind, for the kinds that there have been."""
         self._heap: list[Timer] = []
         self.next_ms = NEVER
@@ -74,9 +74,7 @@ class Timers:
 
     def arm(self, at_ms: int, kind: int, first: str, second: str = "") -> None:
         """Look at this then. O(1), or O(log n) out of order; entries are never taken back."""
-        line = self._lines.get(kind)
-        if line is None:
-            line = self._lines[kind] = deque()
+        line = self._lines[kind]
         if line and line[-1][0] > at_ms:
             heappush(self._heap, (at_ms, kind, first, second))
         else:
