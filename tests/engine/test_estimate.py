@@ -198,7 +198,7 @@ def test_one_agent_with_talks_of_a_minute() -> None:
         assert view.estimate_ms is not None
         # All came at once, so the head has waited no longer than the others: three quarters of the pace remain.
         assert abs(view.estimate_ms - view.position * 45_000) < view.position * 3_000, view
-    by_pace = estimated_wait_ms(engine.state.pace("loans"), Place(10, now_ms=engine.now_ms), "line_pace")
+    by_pace = estimated_wait_ms(engine.state.paces["loans"], Place(10, now_ms=engine.now_ms), "line_pace")
     assert by_pace is not None
     assert abs(by_pace - 600_000) < 30_000
     joining = queue_view(engine.state, "loans", engine.now_ms)
@@ -219,7 +219,7 @@ def test_a_transfer_leaves_no_line_behind() -> None:
     engine.step(cm.RequestCall("c1", "z1", "loans"), START_MS)
     serve(engine, "c1", START_MS + 5_000)
     engine.step(cm.TransferCall("c1", "cards", principal="operator:o"), START_MS + 65_000)
-    loans, cards = engine.state.pace("loans"), engine.state.pace("cards")
+    loans, cards = engine.state.paces["loans"], engine.state.paces["cards"]
     assert (loans.line_since_ms, loans.pending_ms, loans.talk_ms) == (0, 0, 60_000)
     assert cards.line_since_ms == START_MS + 65_000
 
@@ -232,7 +232,7 @@ def test_a_call_served_at_once_says_nothing_of_the_line() -> None:
         engine.step(cm.RequestCall(f"c{number}", f"z{number}", "loans"), at_ms)
         serve(engine, f"c{number}", at_ms + 3_000)
         engine.step(cm.HangUp(f"c{number}"), at_ms + 63_000)
-    pace = engine.state.pace("loans")
+    pace = engine.state.paces["loans"]
     assert (pace.left_units, pace.line_ms, pace.line_since_ms, pace.talk_ms) == (0, 0, 0, 60_000)
 
 
@@ -243,6 +243,6 @@ def test_a_customer_who_gives_up_moves_the_line() -> None:
         engine.step(cm.RequestCall(f"c{number}", f"z{number}", "loans"), START_MS)
     for number in range(10):
         engine.step(cm.HangUp(f"c{number}", principal=f"customer:z{number}"), START_MS + 10_000 * (number + 1))
-    estimate = estimated_wait_ms(engine.state.pace("loans"), Place(2, now_ms=engine.now_ms), "line_pace")
+    estimate = estimated_wait_ms(engine.state.paces["loans"], Place(2, now_ms=engine.now_ms), "line_pace")
     assert estimate is not None
     assert abs(estimate - 40_000) < 4_000

@@ -167,7 +167,7 @@ def _check_queues(course: Course) -> None:
         waiting_count = sum(queue.counts[one] for one in (lc.WAITING, lc.RESERVED, lc.CONNECTING))
         # Live calls here were answered at most in calls that are back at their place or transferred within the queue.
         assert counts.live_count <= waiting_count
-        assert bool(state.pace(queue_id).line_since_ms) == bool(queue.counts[lc.WAITING]), queue
+        assert bool(state.pace(queue).line_since_ms) == bool(queue.counts[lc.WAITING]), queue
         offered_count += counts.offered_count + counts.invited_count
         ended_count += sum(counts.ended.values())
     # Conservation, per division: who was offered or invited has ended, is invited still, or is live in the engine.
