@@ -133,10 +133,9 @@ class Day:
         needed = [CALLS_MEAN * share / 100 * busy_s / 3_600 / OCCUPANCY_PLANNED for share in HOURLY_SHARES]
         present, number = [0] * len(needed), 0
         while short := [hour for hour, count in enumerate(present) if count < needed[hour] - 0.5]:
-            first = min(short[0], len(needed) - SHIFT_HOURS - 1)
+            first = min(short[0], len(needed) - SHIFT_HOURS)
             for hour in range(first, first + SHIFT_HOURS):
                 present[hour] += 1
-            present[-1] += first + SHIFT_HOURS == len(needed) - 1
             yield self._agent(dice, f"a{number}", START_MS + first * HOUR_MS)
             number += 1
 
