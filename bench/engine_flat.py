@@ -40,7 +40,7 @@ def with_agents(agents_count: int) -> Hall:
     """Make a hall of this many agents, in balance at its load."""
     hall = Hall(agents_count)
     hall.fill(int(agents_count * 0.95))
-    hall.run(agents_count + 2_000)
+    hall.run(agents_count * 3 // 2 + 2_000)
     return hall
 
 

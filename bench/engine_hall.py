@@ -70,6 +70,8 @@ class Hall:
         self._talk_mu = math.log(TALK_MS_MEAN) - TALK_SIGMA**2 / 2
         self._next_arrival_ms = float(START_MS)
         self._requests_until = 0
+        self._arrival: cm.Command | None = None
+        """The next of the stream, among what people will do."""
         self._is_kept = False
         self._queue_by_agent: dict[str, str] = {}
         self._clock_ns = clock_ns()
@@ -90,10 +92,9 @@ class Hall:
 
     def run(self, calls_count: int, *, is_emptied: bool = False) -> None:
         """Let this many more come at the hall's load; stop with the last of them, or when every call is over."""
-        self._is_kept = False
         self._requests_until = self.requested_count + calls_count
-        self._next_arrival_ms = float(self.engine.now_ms)
-        self._arrive()
+        if self._arrival is None:
+            self._arrive()
         while self._dues and (is_emptied or self.requested_count < self._requests_until):
             self._do_next()
         if is_emptied:
@@ -107,15 +108,18 @@ class Hall:
             self._do_next()
 
     def _arrive(self) -> None:
+        self._arrival = None
         if self.requested_count < self._requests_until:
             self._next_arrival_ms += self.random.expovariate(1 / self._gap_ms_mean)
-            self._request(f"q{self.random.randrange(QUEUES_COUNT)}", int(self._next_arrival_ms))
+            self._arrival = self._request(f"q{self.random.randrange(QUEUES_COUNT)}", int(self._next_arrival_ms))
 
-    def _request(self, queue_id: str, at_ms: int) -> None:
+    def _request(self, queue_id: str, at_ms: int) -> cm.Command:
         self.requested_count += 1
         number = self.requested_count
         who = f"customer:z{number}"
-        self._later(at_ms, cm.RequestCall(f"c{number}", f"z{number}", queue_id, principal=who, id="m1"))
+        command = cm.RequestCall(f"c{number}", f"z{number}", queue_id, principal=who, id="m1")
+        self._later(at_ms, command)
+        return command
 
     # -- what people do
 
@@ -130,7 +134,7 @@ class Hall:
         events, _ = self.engine.step(command, at_ms)
         self.ns_by_step[type(command).__name__].append(thread_time_ns() - started_ns - self._clock_ns)
         self._react(events)
-        if type(command) is cm.RequestCall and not self._is_kept:
+        if command is self._arrival:
             self._arrive()
 
     def _expire_until(self, at_ms: int) -> None:
