@@ -1,7 +1,8 @@
 """The follower: reads a division's journal behind the shard, archives it, writes snapshots, lets the journal forget.
 
 Rules
-- It only reads what the shard decided: it holds a replayed engine of its own and decides nothing (SAFETY.md 3).
+- It only reads what the shard decided: it holds a replayed engine of its own, which keeps records alone (no line, pool or
+  timer), and decides nothing (SAFETY.md 3).
 - The journal forgets a batch only when a snapshot that was read back covers it AND the archive has it.
 - An event that cannot be replayed stops the follower by name; it never skips one (SAFETY.md 4).
 
@@ -194,8 +195,8 @@ class Follower:
         if self._engine is None or self._engine_batch <= self._snapshot_batch:
             return
         data = self._engine.snapshot()
-        # The journal forgets on the word of these bytes, so they are read back first. The engine made from them goes on:
-        # one that only replays would collect timers and index entries for ever, which a deciding one uses up.
+        # The journal forgets on the word of these bytes, so they are read back first. The engine made from them goes on: so
+        # every later snapshot stands on what can be read.
         try:
             self._engine = await asyncio.to_thread(Engine.restore, self._division_id, data)
         except Exception as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,8 +13,12 @@ from actors.archive import Archive
 from actors.follower import Follower, FollowerStopped
 from actors.journal import PIECE_BYTES_MAX, Append, Journal, JournalGap
 from actors.journal_memory import MemoryJournal
+from dispatch import commands as cm
 from dispatch.codec import decode_events
 from dispatch.engine import Engine
+from dispatch.model import Call
+from dispatch.plan import AgentPlan, Plan, QueuePlan, Relaxation, Way
+from dispatch.wishes import Wishes
 from tests.journal.division import Division
 from tests.waiting import until
 
@@ -92,6 +97,119 @@ async def test_a_snapshot_and_what_follows_make_the_same_state(division: Divisio
             await follower.write_snapshot()
         assert (await recovered(division.journal)).digest() == division.engine.digest()
         await division.wait(1_000)
+
+
+WIDE = Plan(
+    division_id="main",
+    queues=[
+        QueuePlan(
+            id="loans",
+            media="external",
+            recording="off",
+            wrap_up="timed",
+            wrap_up_ms=2_000,
+            reservations_max=2,
+            in_call_max=2,
+            wait_ms_max=20_000,
+            on_wait=[Way("overflow", ["pair"]), Way("callback")],
+            need={"a": 3},
+            relaxation=[Relaxation(4_000, {"a": 2}), Relaxation(9_000)],
+            last_agent_window_ms=60_000,
+        ),
+        QueuePlan(id="pair", media="external", recording="off", wrap_up="none", joint_need={"b": 1}),
+    ],
+    agents=[AgentPlan(f"w-{number}", {"a": number, "b": 1} if number > 1 else {"a": 1}) for number in range(1, 5)],
+    invitation_ms=30_000,
+)
+
+
+def _new(chance: random.Random, number: int) -> cm.Command:
+    """Somebody comes, or somebody's day changes."""
+    agent_id, customer_id = f"w-{chance.randrange(1, 5)}", f"c-{number % 40}"
+    queue_id = chance.choice(["loans", "pair"])
+    wishes = chance.choice([None, Wishes(credit_ms=9, is_absolute=True), Wishes(need={"a": 2}, is_callback=True)])
+    commands: list[cm.Command] = [
+        cm.RequestCall(call_id=f"k-{number}", customer_id=customer_id, queue_id=queue_id, wishes=wishes),
+        cm.RequestCall(call_id=f"k-{number}", customer_id=customer_id, queue_id=queue_id),
+        cm.InviteCustomer(call_id=f"k-{number}", customer_id=customer_id, agent_id=agent_id, queue_id=queue_id),
+        *[cm.SetActivity(agent_id=agent_id, activity="ready")] * 4,
+        cm.SetActivity(agent_id=agent_id, activity=chance.choice(["ready", "not_ready", "offline"])),
+        cm.Connect(recipient=f"agent:{agent_id}", gateway_id="g", connection_id=f"c-{number}"),
+        cm.LoseGateway(gateway_id="g"),
+    ]
+    return chance.choice(commands)
+
+
+def _next(chance: random.Random, call: Call) -> cm.Command:
+    """Something that may happen to the call in its state."""
+    agent_id, mode = f"w-{chance.randrange(1, 5)}", chance.choice(["barge", ""])
+    ringing: list[cm.Command] = [
+        cm.AcceptReservation(reservation_id=one.id, agent_id=one.agent_id) for one in call.reservations
+    ]
+    ringing += [
+        cm.DeclineReservation(reservation_id=one.id, agent_id=one.agent_id, is_busy=True)
+        for one in call.reservations[:1]
+    ]
+    by_state: dict[str, list[cm.Command]] = {
+        "invited": [cm.AcceptInvitation(call_id=call.id, customer_id=call.customer_id)],
+        "waiting": [cm.RequestCallback(call_id=call.id), cm.SetPriority(call_id=call.id, credit_ms=5)],
+        "reserved": ringing,
+        "connecting": [
+            cm.ReportConnected(call_id=call.id),
+            cm.Supervise(call_id=call.id, supervisor_id="s", mode=mode),
+        ],
+        "connected": [
+            cm.TransferCall(call_id=call.id, to_queue_id=chance.choice(["loans", "pair"])),
+            cm.InviteParty(call_id=call.id, role="third", to_agent_id=agent_id),
+            cm.CompleteTransfer(call_id=call.id, to_agent_id=call.parties[0].agent_id if call.parties else agent_id),
+            cm.TakeOver(call_id=call.id, agent_id=agent_id),
+            cm.SetHold(call_id=call.id, is_held=chance.random() < 0.5),
+            cm.HangUp(call_id=call.id),
+            *ringing,
+        ],
+    }
+    return chance.choice(by_state[call.state])
+
+
+async def _follow_course(folder: Path, seed: int) -> set[str]:
+    """Follow a course of a wide division with snapshots on the way; return the names of the events that it saw."""
+    division, chance = Division(MemoryJournal()), random.Random(seed)
+    await division.open()
+    await division.do(cm.ApplyPlan(plan=WIDE, digest="2"))
+    archive = Archive(folder / str(seed), "main")
+    follower = Follower(division.journal, archive, "main")
+    for number in range(1, 400):
+        live = [call for call in division.engine.state.calls.values() if call.state != "ended"]
+        is_new = len(live) < chance.choice([1, 2, 8])
+        await division.do(_new(chance, number) if is_new else _next(chance, chance.choice(live[-12:])))
+        await division.wait(chance.choice([0, 10, 500, 3_000]))
+        if number % 60 == 0:
+            await follower.catch_up()
+            await follower.write_snapshot()
+            assert (await recovered(division.journal)).digest() == division.engine.digest()
+    await follower.catch_up()
+    await archive.close()
+    assert follower._engine is not None
+    assert follower._engine.digest() == division.engine.digest()
+    state = follower._engine.state
+    assert (len(state.timers), len(division.engine.state.timers) > 0) == (0, True)
+    for kept in (state.standing, state.unplaced, state.freed, state.reopened, state.rung, state.notices):
+        assert not kept
+    assert not state.pools
+    assert not state.kinds
+    return {type(event).__name__ for event in division.events}
+
+
+async def test_what_a_follower_holds_are_records_alone(tmp_path: Path) -> None:
+    """Given courses through all that the engine knows, followed; then the records are the live ones, and nothing else grew.
+
+    A follower that kept timers or lines would fill its memory: nothing there ever comes due.
+    """
+    seen: set[str] = set()
+    for seed in range(6):
+        seen |= await _follow_course(tmp_path, seed)
+    assert {"CallTransferred", "PartyAdded", "OwnershipMoved", "JointAccepted", "HoldChanged"} <= seen
+    assert {"CallbackArranged", "NeedRelaxed", "CallMoved", "InvitationAccepted", "JointHeld"} <= seen
 
 
 async def test_a_snapshot_is_written_in_pieces(division: Division, archive: Archive) -> None:
