@@ -60,12 +60,14 @@ class Timers:
     a line that is only appended to, and the few that come earlier than the line's last go into a heap.
     """
 
-    __slots__ = ("_heap", "_lines", "next_ms")
+    __slots__ = ("_first", "_heap", "_lines", "next_ms")
 
     def __init__(self) -> None:
         self._lines: defaultdict[int, deque[Timer]] = defaultdict(deque)
         """By kind, for the kinds that there have been."""
         self._heap: list[Timer] = []
+        self._first: Timer | None = None
+        """What `first_ms` found last, while it is still in."""
         self.next_ms = NEVER
         """No entry is earlier; the earliest may have become meaningless."""
 
@@ -84,7 +86,7 @@ class Timers:
 
     def take(self, now_ms: int, due: list[Timer], is_due: IsDue, state: Any) -> None:
         """Move what means something and lies at or before `now_ms` into the heap `due`; forget what means nothing."""
-        next_ms = NEVER
+        next_ms, self._first = NEVER, None
         for kind, line in self._lines.items():
             while line:
                 at_ms = line[0][0]
@@ -104,17 +106,28 @@ class Timers:
 
     def first_ms(self, is_due: IsDue, state: Any) -> int | None:
         """The earliest instant that means something; what means nothing and is earlier is forgotten."""
+        first = self._first
+        if first is not None and first[0] <= self.next_ms and is_due[first[1]](state, first):
+            return first[0]
         heap = self._heap
-        for kind, line in self._lines.items():
-            while line and not is_due[kind](state, line[0]):
-                line.popleft()
-        while heap and not is_due[heap[0][1]](state, heap[0]):
-            heappop(heap)
-        self.next_ms = min((line[0][0] for line in (*self._lines.values(), heap) if line), default=NEVER)
-        return self.next_ms if self.next_ms != NEVER else None
+        while True:
+            first, first_line = (heap[0] if heap else None), None
+            for line in self._lines.values():
+                if line and (first is None or line[0][0] < first[0]):
+                    first, first_line = line[0], line
+            if first is None:
+                self._first, self.next_ms = None, NEVER
+                return None
+            if is_due[first[1]](state, first):
+                self._first, self.next_ms = first, first[0]
+                return first[0]
+            if first_line is None:
+                heappop(heap)
+            else:
+                first_line.popleft()
 
     def clear(self) -> None:
         """Forget all entries, before they are made anew."""
         self._lines.clear()
         self._heap.clear()
-        self.next_ms = NEVER
+        self._first, self.next_ms = None, NEVER
