@@ -8,7 +8,7 @@ DATA ?= data
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test test-fast check lock loadtest bench-engine bench-shard bench-media clean chromium
+.PHONY: run test test-fast check lock loadtest bench-engine bench-estimate bench-shard bench-media clean chromium
 
 run: $(VENV)/.installed ## start Tellerhall on this machine with the demo hall
 	@$(BIN)/tellerhall up --data $(DATA) $(ARGS)
@@ -28,7 +28,7 @@ check: $(VENV)/.installed-dev ## format, lint, types, import contracts
 loadtest: $(VENV)/.installed-dev ## a minute of 300 virtual customers and 60 virtual agents; results in out/loadtest
 	$(BIN)/python -m loadtest $(ARGS)
 
-bench-engine bench-shard bench-media: bench-%: $(VENV)/.installed-dev ## figures; QUICK=1: a shorter time at the same scale
+bench-engine bench-estimate bench-shard bench-media: bench-%: $(VENV)/.installed-dev ## figures; QUICK=1: a shorter time at the same scale
 	$(BIN)/python -m bench.$*
 
 lock: $(VENV)/.installed-dev ## pin all dependencies anew

@@ -4,12 +4,13 @@ Each waiting call is asked about when it is queued and after every further minut
 accepted. Only calls that were answered can be compared: of who gave up nobody knows how long it would have been. All estimators
 are compared on the same questions, those on which each of them knew something.
 
-    make bench-estimate          12 days; QUICK=1: 4 days
+    make bench-estimate          12 days from day 0 on; QUICK=1: 4 days; FIRST_DAY=100: other days of the same kind
 
 RESULT: mean absolute error and the error of the worst tenth (p90), in seconds, by estimator; `bias_s` above 0 says too long.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,8 @@ from bench.measuring import IS_QUICK, SEED, machine
 from dispatch.estimate import DEFAULT, ESTIMATORS
 
 DAYS_COUNT = 4 if IS_QUICK else 12
-IMAGE = Path("docs/images/estimate.png")
+FIRST_DAY = int(os.environ.get("FIRST_DAY", "0"))
+IMAGE = Path("out/estimate.png" if IS_QUICK or FIRST_DAY else "docs/images/estimate.png")
 NAMES = tuple(ESTIMATORS)
 COLOURS = ("#b0413e", "#c9a227", "#3a7d7c", "#1f3b73")
 FORMER = "answer_gap"
@@ -79,6 +81,7 @@ def draw(asked: list[Asked]) -> None:
     left.legend(frameon=False)
     right.legend(frameon=False, loc="lower right")
     figure.tight_layout()
+    IMAGE.parent.mkdir(exist_ok=True)
     figure.savefig(IMAGE, dpi=110)
 
 
@@ -98,7 +101,7 @@ def _draw_bins(axes: plt.Axes, asked: list[Asked], name: str, colour: str) -> No
 def main() -> int:
     print(machine())
     everything: list[Asked] = []
-    for number in range(DAYS_COUNT):
+    for number in range(FIRST_DAY, FIRST_DAY + DAYS_COUNT):
         day = Day(number)
         day.run()
         everything += day.asked
@@ -129,6 +132,7 @@ def main() -> int:
         "real_wait_s": round(sum(one.real_ms for one in asked) / len(asked) / 1_000, 1),
         "questions": len(asked),
         "days": DAYS_COUNT,
+        "first_day": FIRST_DAY,
         "seed": SEED,
     }
     print("RESULT", json.dumps(result))
