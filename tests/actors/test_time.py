@@ -49,7 +49,7 @@ async def test_a_turn_has_a_bound_and_timers_keep_their_place(
     for number in range(10):
         local.shard.submit("main", RequestCall(call_id=f"late-{number}", customer_id=f"l-{number}", queue_id="slow"))
         if number == 4:
-            clock.not_behind(call.expires_at_ms)
+            clock.not_behind(call.reservations[0].expires_at_ms)
     await until(lambda: len(local.shard._intake) == 0)  # type: ignore[union-attr]
     await hall.queues()
     assert local.shard.turns_count - turns_count >= 5
@@ -119,6 +119,7 @@ async def test_a_journal_ahead_of_the_wall_clock_takes_no_new_calls(
     now_ns = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: now_ns() - 60_000_000_000)
     assert (await hall.call("call-3").request("c-3", "slow")).reason == "clock_behind"
+    assert (await hall.agent("anna").invite("call-4", "c-4", "slow")).reason == "clock_behind"
     assert (await hall.agent("anna").accept(reservation_id)).is_accepted
     assert (await hall.call("call-2").request("c-2", "slow", command_id="r-2")).is_accepted
 
