@@ -134,10 +134,16 @@ class State:
             self.tell("supervisor:" + supervisor_id, event)
 
     def tell_asked(self, call: Call, event: CallReserved | ReservationClosed) -> None:
-        """Number `event` for the agent who is asked, and for whom the call belongs to: its owner, or its customer."""
+        """Number `event` for the agent who is asked, and for whom the call belongs to: its owner, or its customer.
+
+        The customer hears of the first who is asked and of the last who is not any more: between them the call just rings.
+        """
         if not self.recipients:
             return
-        self.tell(agent_recipient(call.agent_id) if call.agent_id else customer_recipient(call.customer_id), event)
+        if call.agent_id:
+            self.tell(agent_recipient(call.agent_id), event)
+        elif len(call.reservations) == 1:
+            self.tell(customer_recipient(call.customer_id), event)
         if event.agent_id != call.agent_id:
             self.tell(agent_recipient(event.agent_id), event)
 
