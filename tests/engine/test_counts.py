@@ -173,6 +173,27 @@ def test_who_left_the_plan_is_added_up() -> None:
     assert measures.agent("ben", START_MS + 5_000) == AgentCounts()
 
 
+def test_a_queue_that_left_the_plan_keeps_its_counters_while_it_has_work() -> None:
+    """Given a queue out of the plan with a live call, then its counters stay until a plan finds neither call nor wrap-up."""
+    at = START_MS + 10_000
+    old = [queued(START_MS, queue_id="old"), reserved(START_MS), accepted(at), connected(at), plan_event(at + 1_000)]
+    measures = fold(
+        plan_event(), old, ended(at + 5_000, "agent_hung_up", "anna", wrap_up="timed"), plan_event(at + 6_000)
+    )
+    assert measures.queue("old").answered_count == 1
+    fold(ev.WrapUpEnded(at + 8_000, "c1", "anna", "done"), measures=measures)
+    assert measures.queue("old").wrap_up_ms == 3_000
+    fold(plan_event(at + 9_000), measures=measures)
+    assert measures.queue("old") == QueueCounts()
+
+
+def test_the_oldest_interval_that_is_kept_takes_counts() -> None:
+    """Given room for one interval, then a queue's and an agent's counters of now are in it."""
+    measures = fold(plan_event(), queued(START_MS), reserved(START_MS), measures=Measures(intervals_max=1))
+    assert measures.queues_in(START_MS)["loans"].reserved_count == 1
+    assert measures.agents_in(START_MS, START_MS)["anna"].reserved_count == 1
+
+
 def test_who_left_the_plan_finishes_first() -> None:
     """Given an agent who leaves the plan in a call, then the work is counted to its end, then no more than offline."""
     at = START_MS + 10_000

@@ -76,6 +76,9 @@ def test_how_an_unanswered_call_ends(waited_ms: int, reason: str, counter: str) 
     outcomes = ("answered_count", "abandoned_count", "abandoned_short_count", "ended_otherwise_count", "live_count")
     assert [name for name in outcomes if getattr(counts, name)] == [counter]
     assert counts.ended == {reason: 1}
+    is_gone = "abandoned" in counter
+    assert counts.abandoned_wait_ms == waited_ms * is_gone
+    assert counts.abandoned_waits == ({wait_bucket(waited_ms): 1} if is_gone else {})
 
 
 def test_a_customer_who_leaves_while_it_connects_has_abandoned() -> None:
