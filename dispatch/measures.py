@@ -31,7 +31,7 @@ INTERVAL_MS = 900_000
 INTERVALS_MAX = 35 * 96
 """35 days of 15 minutes: a month and some days to compare with."""
 RECORDS_MAX = 250_000
-"""Counters of (interval, queue or agent): about 400 bytes each. 500 agents who work 8 of 24 hours fill it in 15 days."""
+"""Counters of (interval, queue or agent): about 480 bytes each. 500 agents who work 8 of 24 hours fill it in 15 days."""
 
 
 class _Snapshot(Struct, array_like=True):
