@@ -152,8 +152,10 @@ def _differences(call: CallRecord, engagements: list[Engagement], history: Histo
     if len(by_type["call_connected"]) > 1 or is_connected != (call.outcome == "answered"):
         yield f"{len(by_type['call_connected'])} times call_connected, the customer saw: {call.outcome}"
     for event in by_type["call_queued"]:
-        if (event["customer_id"], event["queue_id"]) != (call.customer_id, call.queue_id):
-            yield f"queued for {event['customer_id']} in {event['queue_id']}, asked by {call.customer_id}"
+        # A limit may have led it to another queue at the door.
+        asked = event.get("asked_queue_id") or event["queue_id"]
+        if (event["customer_id"], asked) != (call.customer_id, call.queue_id):
+            yield f"queued for {event['customer_id']} in {asked}, asked by {call.customer_id} for {call.queue_id}"
     for event in by_type["call_ended"]:
         if event["reason"] != call.end_reason:
             yield f"ended as {event['reason']}, the customer was told {call.end_reason}"

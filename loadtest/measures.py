@@ -28,7 +28,7 @@ DEFINITIONS = {
     "offered": "arrivals in the schedule",
     "answered": "the customer was connected with an agent",
     "abandoned": "the customer's patience ended first and nobody was connected",
-    "refused": "the hall said no to the request, by name",
+    "refused": "the hall said no to the request, or ended the waiting call by a limit of its queue, by name",
     "wait_ms": "intended instant to connected, answered calls, at the customer; ringing included",
     "line_wait_ms": "intended instant to the last reservation, or to giving up without one; answered and abandoned calls",
     "service_level_1s": "answered within 1 s / (answered + abandoned after 1 s); whole run, wait_ms",
@@ -93,8 +93,8 @@ def measure(workload: Workload, arrivals: list[Arrival], records: Records) -> Me
     in_window = [waits[one.number] for one in records.calls if one.number in waits and one.intended_ms >= window[0]]
     refusals: dict[str, int] = {}
     for call in records.calls:
-        if call.refusal:
-            refusals[call.refusal] = refusals.get(call.refusal, 0) + 1
+        if call.refused_as:
+            refusals[call.refused_as] = refusals.get(call.refused_as, 0) + 1
     occupancy = occupancy_ratio(records.engagements, workload.agents, window)
     return Measures(
         counts=balance(records),

@@ -13,6 +13,8 @@ import msgspec
 from msgspec import Struct, field
 
 Outcome = Literal["answered", "abandoned", "refused", "failed", "live", "never_sent"]
+LIMITS = frozenset({"waited_too_long", "queue_closed", "no_agents"})
+"""Reasons by which a hall ends a call that waits: a limit of its queue, as a refusal is at the door."""
 
 
 class CallRecord(Struct):
@@ -33,7 +35,8 @@ class CallRecord(Struct):
 
     @property
     def outcome(self) -> Outcome:
-        """How it went. `abandoned` needs that the customer gave up; an end without that and without an answer is `failed`."""
+        """How it went. `abandoned` needs that the customer gave up; a limit's end of a call that waited is `refused`; any other
+        end without an answer is `failed`."""
         if self.sent_ms is None:
             return "never_sent"
         if self.refusal:
@@ -42,7 +45,14 @@ class CallRecord(Struct):
             return "live"
         if self.connected_ms is not None:
             return "answered"
-        return "abandoned" if self.gave_up_ms is not None else "failed"
+        if self.gave_up_ms is not None:
+            return "abandoned"
+        return "refused" if self.end_reason in LIMITS else "failed"
+
+    @property
+    def refused_as(self) -> str:
+        """The name of the limit; empty for a call that was not refused."""
+        return (self.refusal or self.end_reason) if self.outcome == "refused" else ""
 
 
 class Engagement(Struct):

@@ -28,6 +28,33 @@ def test_the_balance_counts_each_call_once() -> None:
     assert balance(made_up.run()) == {"offered": 4, "answered": 2, "abandoned": 1, "refused": 1}
 
 
+def _waited_too_long(records: Records, histories: Histories) -> None:
+    """The hall ended k-2 by its queue's limit, after it had led it to another queue; nobody gave up."""
+    records.calls[2].gave_up_ms, records.calls[2].end_reason = None, "waited_too_long"
+    histories["k-2"][0] |= {"queue_id": "wealth", "asked_queue_id": "cards"}
+    histories["k-2"][-1]["reason"] = "waited_too_long"
+
+
+def test_a_limit_that_ends_a_call_refuses_it() -> None:
+    """Given a call that waited too long, told alike by everybody, then it counts as refused, by that name, and all adds up."""
+    records, histories = made_up.run(), made_up.histories()
+
+    _waited_too_long(records, histories)
+
+    assert _check(records, histories) == []
+    assert balance(records) == {"offered": 4, "answered": 2, "abandoned": 0, "refused": 2}
+    assert [call.refused_as for call in records.calls] == ["", "", "waited_too_long", "queue_full"]
+
+
+def _asked_for_another_queue(records: Records, histories: Histories) -> None:
+    histories["k-2"][0]["asked_queue_id"] = "wealth"
+
+
+def _ended_by_no_limit(records: Records, histories: Histories) -> None:
+    _waited_too_long(records, histories)
+    records.calls[2].end_reason = histories["k-2"][-1]["reason"] = "media_failed"
+
+
 def _never_ended(records: Records, histories: Histories) -> None:
     records.calls[0].ended_ms = None
 
@@ -110,6 +137,8 @@ def _recorded_twice(records: Records, histories: Histories) -> None:
         (_ended_twice, ("same history", "k-2")),
         (_connected_in_secret, ("same history", "k-2")),
         (_somebody_elses_call, ("same history", "k-0")),
+        (_asked_for_another_queue, ("same history", "k-2")),
+        (_ended_by_no_limit, ("balance", "k-2")),
         (_another_reason, ("same history", "k-1")),
         (_a_reservation_nobody_saw, ("same history", "k-2")),
         (_two_agents, ("one agent", "k-0")),
