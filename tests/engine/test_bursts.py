@@ -199,7 +199,7 @@ def _at_once(scene: Scene, *parts: QueuePlan | AgentPlan) -> list[tuple[str, str
 
 
 def test_a_call_that_only_one_may_serve_displaces_who_has_a_choice() -> None:
-    """Given a due call that would have got the only one for the other call, when both are free at once, then both are served."""
+    """Given a due call that would have got the only one for the other call, when both are free at once, then both are."""
     needs = {"any": {}, "fx": {"fx": 1}, "law": {"law": 1}, "tax": {"tax": 1}}
     agents = [agent("anna", skills={"fx": 1}), agent("ben", skills={"law": 1, "tax": 1})]
     scene = Scene(*(queue(one, need=need, cost_units=10_000) for one, need in needs.items()), *agents)
