@@ -185,10 +185,11 @@ def reserved_event(state: State, call: Call, agent_id: str) -> CallReserved | No
         call.attempt,
         reservation.expires_at_ms,
         state.now_ms - call.queued_at_ms,
-        state.queues[call.queue_id].plan.strategy,
+        reservation.rule or state.queues[call.queue_id].plan.strategy,
         call.business_reference,
         call.media,
         reservation.role,
         call.step,
+        reservation.key,
         cost_units=reservation.cost_units,
     )
