@@ -8,7 +8,7 @@ DATA ?= data
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test test-fast check lock loadtest bench-engine bench-estimate bench-shard bench-media clean chromium
+.PHONY: run test test-fast check lock loadtest soak bench-engine bench-estimate bench-shard bench-media clean chromium
 
 run: $(VENV)/.installed ## start Tellerhall on this machine with the demo hall
 	@$(BIN)/tellerhall up --data $(DATA) $(ARGS)
@@ -24,6 +24,9 @@ check: $(VENV)/.installed-dev ## format, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+soak: $(VENV)/.installed-dev ## engine and twin walk through random halls for an hour; SOAK_S=60: a minute
+	$(BIN)/python -m tests.engine.soak
 
 loadtest: $(VENV)/.installed-dev ## a minute of 300 virtual customers and 60 virtual agents; results in out/loadtest
 	$(BIN)/python -m loadtest $(ARGS)

@@ -12,8 +12,8 @@ from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch.choice import Candidate, Pool
 from dispatch.lanes import Lane
-from dispatch.matching import Decider, has_refused, place_call, reserve
-from dispatch.model import Call
+from dispatch.matching import Decider, has_refused, offer_rest, place_call, reserve
+from dispatch.model import Agent, Call
 from dispatch.waiting import Key
 
 
@@ -30,11 +30,16 @@ def serve_in_order(engine: Decider) -> None:
         if not lane.queue.is_serving:
             continue
         if lane.expert_pool is not None:
-            _serve_joint(engine, call, lane, lane.expert_pool)
+            if _serve_joint(engine, call, lane, lane.expert_pool):
+                # Who was held and has units left is free for calls that are more due: begin again with the first.
+                state.reopened.append(lane.queue)
+                state.is_touched = True
+                return
             is_nobody_left = lane.pool.first(call, engine.now_ms) is None
             is_nobody_left = is_nobody_left and lane.expert_pool.first(call, engine.now_ms) is None
         else:
             is_nobody_left = not place_call(engine, call)
+        offer_rest(engine, call)
         # What holds for a plain call holds for everybody behind it; refusals, favourites and callbacks say nothing of others.
         is_plain = not call.refused_until_ms and call.favourite is None and call.not_before_ms <= engine.now_ms
         if is_nobody_left and is_plain:
@@ -48,10 +53,11 @@ def _stream(lane: Lane, done: set[int]) -> Iterator[tuple[Key, Lane]]:
         yield key, lane
 
 
-def _serve_joint(engine: Decider, call: Call, lane: Lane, expert_pool: Pool) -> None:
+def _serve_joint(engine: Decider, call: Call, lane: Lane, expert_pool: Pool) -> bool:
+    """Reserve both people, or hold one; say whether somebody who was held came free by it."""
     state = engine.state
     if call.not_before_ms > engine.now_ms:
-        return
+        return False
     held = state.candidates.get(call.held_agent_id)
     pair = _pair_with(engine, call, lane, expert_pool, held) if held else _pair(engine, call, lane, expert_pool)
     if pair is not None:
@@ -60,8 +66,10 @@ def _serve_joint(engine: Decider, call: Call, lane: Lane, expert_pool: Pool) -> 
         rule = lane.pool.queue.strategy
         reserve(engine, call, pair[0], lane, rule)
         reserve(engine, call, pair[1], lane, rule, role="expert")
-    elif held is None and lane.queue.plan.joint_hold_ms and call.hold_not_before_ms <= engine.now_ms:
+        return held is not None
+    if held is None and lane.queue.plan.joint_hold_ms and call.hold_not_before_ms <= engine.now_ms:
         _hold_one(engine, call, lane, expert_pool)
+    return False
 
 
 def _first(engine: Decider, call: Call, pool: Pool, without: tuple[Candidate, ...] = ()) -> Candidate | None:
@@ -131,8 +139,14 @@ def settle_holds(engine: Decider) -> None:
         # A reload may have taken the joint need away: then one person is enough, and nobody waits for a second.
         if not state.may_stand(call) or state.lane_of(call).expert_pool is None:
             release(engine, call, "call_left")
-        elif agent is None or agent.activity != lc.READY or agent.is_gone or agent.is_retired or agent.wrap_ups:
+        elif agent is None or not may_be_asked(agent, engine.now_ms):
             release(engine, call, "agent_left")
+
+
+def may_be_asked(agent: Agent, now_ms: int) -> bool:
+    """Is the person who is held one who could be asked, but for being held?"""
+    is_there = agent.activity == lc.READY and not agent.is_gone and not agent.is_retired
+    return is_there and not agent.wrap_ups and agent.not_before_ms <= now_ms
 
 
 def release(engine: Decider, call: Call, reason: str) -> None:

@@ -97,7 +97,11 @@ def _is_free_for(engine: Decider, queue: Queue, entrant: Entrant) -> bool:
         probe.refused_until_ms = dict.fromkeys(wishes.excluded_agent_ids, NEVER_MS) if wishes is not None else None
         only = state.candidates.get(wishes.required_agent_id) if wishes is not None else None
         lane = state.lane_of(probe)
-        return is_eligible(engine, only, probe, lane) if only else lane.pool.first(probe, engine.now_ms) is not None
+        if only is not None:
+            return is_eligible(engine, only, probe, lane)
+        # Who became free in this very step stands in no pool yet.
+        is_freed = any(is_eligible(engine, candidate, probe, lane) for candidate in state.freed)
+        return is_freed or lane.pool.first(probe, engine.now_ms) is not None
     need = need_at(plan, 0, own[0])
     return any(
         candidate.free_units >= plan.cost_units

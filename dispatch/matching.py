@@ -41,6 +41,14 @@ def is_eligible(engine: Decider, candidate: Candidate, call: Call, lane: Lane) -
     return not has_refused(call, candidate.agent.id, engine.now_ms) and kept_for in ("", candidate.agent.id)
 
 
+def offer_rest(engine: Decider, call: Call) -> None:
+    """Whoever rings for the call and has units left stands in the pools again, for the calls that come next in this step."""
+    for reservation in call.reservations:
+        candidate = engine.state.candidates[reservation.agent_id]
+        if candidate.free_units > 0:
+            engine.state.offer(candidate)
+
+
 def has_refused(call: Call, agent_id: str, now_ms: int) -> bool:
     """Is this agent not to be asked for this call yet?"""
     return call.refused_until_ms is not None and call.refused_until_ms.get(agent_id, 0) > now_ms

@@ -9,7 +9,7 @@ from dispatch.choice import Candidate
 from dispatch.joint import serve_in_order, settle_holds
 from dispatch.lanes import Lane, Queue
 from dispatch.limits import lead_on_all
-from dispatch.matching import Decider, place_agent, place_call, reserve
+from dispatch.matching import Decider, offer_rest, place_agent, place_call, reserve
 from dispatch.model import Call
 from dispatch.state import State
 
@@ -109,3 +109,4 @@ def _ask_more(engine: Decider) -> None:
             if entry is None:
                 break
             reserve(engine, call, entry[4], lane, lane.pool.queue.strategy, entry)
+            offer_rest(engine, call)

@@ -33,6 +33,8 @@ STRATEGIES = (
 )  # fmt: skip
 """Ours; `dispatch/choice.py` says what each means and takes registered ones."""
 
+JOINT_HOLD_MS_MIN = 1_000
+"""Each hold and release is an event in the journal: a call that waits for a pair must not write thousands."""
 STEPS_MAX = 8
 """Relaxation steps of a queue."""
 
@@ -202,6 +204,8 @@ def _queue_problems(queue: QueuePlan, known: set[str], strategies: set[str]) -> 
         )
     if queue.wrap_up_ms > queue.wrap_up_ms_max:
         yield "wrap_up_ms", f"{queue.wrap_up_ms} is more than wrap_up_ms_max {queue.wrap_up_ms_max}"
+    if 0 < queue.joint_hold_ms < JOINT_HOLD_MS_MIN:
+        yield "joint_hold_ms", f"{queue.joint_hold_ms} is neither 0 (never held) nor at least {JOINT_HOLD_MS_MIN}"
     yield from _relaxation_problems(queue)
     for what in queue.hours.problems() if queue.hours else []:
         yield "hours", what

@@ -261,7 +261,7 @@ class State:
                 lane = queue.lanes.pop(key)
                 lane.close()
                 self._drop_pool(lane.pool)
-                if lane.expert_pool is not None:
+                if lane.expert_pool is not None and lane.expert_pool is not lane.pool:
                     self._drop_pool(lane.expert_pool)
 
     def _drop_pool(self, pool: Pool) -> None:

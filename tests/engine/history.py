@@ -54,6 +54,10 @@ class History:
         if kind in REASONS:
             word = getattr(event, "outcome", "") or getattr(event, "reason", "") or getattr(event, "cause", "")
             assert (word or event.how) in REASONS[kind], event
+        if kind is ev.Resumed:
+            for seen in self.calls.values():
+                # A hold waits for others, so it moves by the outage; the pause after it does not.
+                seen.held = (seen.held[0], seen.held[1] + event.outage_ms if seen.held[0] else 0)
         if kind in (ev.CallQueued, ev.CallInvited):
             self._begin(event)
         call = self.calls.get(getattr(event, "call_id", ""))

@@ -13,42 +13,103 @@ import pytest
 
 from dispatch import commands as cm
 from dispatch import events as ev
-from tests.engine.test_twin import PLANS, EngineAndTwin
+from tests.engine.test_twin import EngineAndTwin
+from tests.engine.twin_halls import HALLS, PLANS, WISHES
 
 STEPS = 800
 SEEDS = range(12 + int(os.environ.get("DOUBT_SEEDS", "0")))
 
-AGENTS = ["anna", "ben", "cleo", "dora"]
+AGENTS = ["anna", "ben", "cleo", "dora", "emil"]
 REPORTS = [
     cm.ReportPartyLeft, cm.ReportPartyLeft, cm.ReportPartyJoined, cm.ReportRecordingFailed, cm.ReportRoomFailed,
     cm.ReportRoomClosed, cm.ReportRoomClosed, cm.ReportRecordingSealed, cm.ReportRecordingSealed,
 ]  # fmt: skip
 
+WHO = ["owner"] * 8 + ["supervisor:sam", "operator:olga", "agent:ben", "customer:u"]
+
+
+def _request(hall: EngineAndTwin, dice: Random) -> None:
+    wishes = dice.choice(WISHES) if dice.random() < 0.4 else None
+    id = dice.choice([""] * 9 + ["m1", "key:1"])
+    hall.request(
+        f"c{dice.randrange(60)}", dice.choice("abcdefghijklmnopqr"), dice.randrange(11), dice.random() < 0.9, wishes, id
+    )
+
+
+def _activity(hall: EngineAndTwin, dice: Random) -> None:
+    activity = dice.choice(["ready"] * 7 + ["not_ready", "offline"])
+    hall.activity(dice.choice(AGENTS), activity, "", "", "system:shell")
+
+
+def _invite(hall: EngineAndTwin, dice: Random) -> None:
+    if dice.random() < 0.5:
+        hall.come(dice.randrange(1, 9), dice.random() < 0.9, True)
+    else:
+        hall.invite(
+            f"c{dice.randrange(60)}", dice.choice("abcdefghijklmnopqr"), dice.choice(AGENTS), dice.randrange(11),
+            dice.choice([0, 7_000]), True,
+        )  # fmt: skip
+
+
+def _connection_goes(hall: EngineAndTwin, dice: Random) -> None:
+    how = dice.choice(["disconnect", "disconnect", "old", "gateway"])
+    hall.connection_goes(dice.randrange(9), dice.choice(["customer", "agent", "spy"]), how)
+
+
+def _connect(hall: EngineAndTwin, dice: Random) -> None:
+    recipient = dice.choice(["agent:" + dice.choice(AGENTS), "customer:" + dice.choice("abcdefgh")])
+    hall.connect(recipient, "g1", dice.choice(["k1", "k2"]))
+
+
+def _talk(hall: EngineAndTwin, dice: Random) -> None:
+    """Something with a call that talks."""
+    pick, who, agent_id = dice.randrange(1, 9), dice.choice(WHO), dice.choice(AGENTS)
+    match dice.randrange(8):
+        case 0:
+            hall.transfer(pick, dice.randrange(11), agent_id, dice.choice(["queue", "agent"]), -1, who)
+        case 1 | 2 | 3:
+            role = dice.choice(["consult", "expert", "third"])
+            hall.invite_party(pick, dice.randrange(11), agent_id, dice.choice(["queue", "agent", "agent"]), role, who)
+        case 4:
+            hall.party(pick, who, dice.choice(["remove", "complete", "leave"]), agent_id)
+        case 5:
+            hall.take_over(pick, agent_id, who)
+        case 6:
+            hall.supervise(pick, who, dice.choice(["monitor", "whisper", "barge", ""]), 0)
+        case _:
+            hall.hold(pick, dice.random() < 0.7, who)
+
+
+def _wait(hall: EngineAndTwin, dice: Random) -> None:
+    """Something with a call that waits."""
+    pick, who = dice.randrange(1, 9), dice.choice(WHO)
+    if dice.random() < 0.5:
+        hall.prioritise(pick, dice.choice([0, 1_000, 20_000]), dice.random() < 0.2, who)
+    else:
+        hall.call_back(pick, who)
+
+
 Move = Callable[[EngineAndTwin, Random], None]
 MOVES: list[tuple[int, Move]] = [
-    (20, lambda hall, dice: hall.request(
-        f"c{dice.randrange(60)}", dice.choice("abcdefghijklmnopqr"), dice.choice(["loans", "rooms", "small", "mixed"]),
-        dice.random() < 0.9, dice.choice([""] * 9 + ["m1", "key:1"]),
-    )),
-    (6, lambda hall, dice: hall.activity(dice.choice(AGENTS), "ready", "", "", "system:shell")),
-    (1, lambda hall, dice: hall.activity(dice.choice(AGENTS), dice.choice(["not_ready", "offline"]), "", "", "system:shell")),
+    (20, _request),
+    (8, _activity),
     (8, lambda hall, dice: hall.accept(dice.randrange(1, 9), 0, "", dice.choice([""] * 9 + ["m1", "key:2"]))),
     (3, lambda hall, dice: hall.accept(dice.randrange(9), dice.randrange(2), "", "")),
-    (4, lambda hall, dice: hall.decline(dice.randrange(1, 9), 0, "", 0)),
-    (16, lambda hall, dice: hall.media_comes_up(dice.randrange(1, 9), dice.choice(["all", "all", "assign", "open"]), 0)),
+    (4, lambda hall, dice: hall.decline(dice.randrange(1, 9), 0, "", 0, dice.random() < 0.3)),
+    (6, lambda hall, dice: hall.a_call_is_answered(dice.randrange(1, 9), "all")),
+    (14, lambda hall, dice: hall.media_comes_up(dice.randrange(1, 9), dice.choice(["all", "all", "assign", "open"]), 0)),
     (10, lambda hall, dice: hall.media_report(
         dice.randrange(1, 9), dice.choice(REPORTS), dice.choice(["customer", "agent"]), dice.randrange(10) // 9
     )),
     (8, lambda hall, dice: hall.hang_up(dice.randrange(9), dice.choice(["customer", "agent", "operator"]), "")),
     (4, lambda hall, dice: hall.wrap_up(dice.randrange(1, 9), dice.choice([1, 15_000, 3_600_000]), dice.random() < 0.3)),
-    (3, lambda hall, dice: hall.connection_goes(
-        dice.randrange(9), dice.choice(["customer", "agent"]), dice.choice(["disconnect", "old", "gateway"])
-    )),
-    (3, lambda hall, dice: hall.connect(
-        dice.choice(["agent:" + dice.choice(AGENTS), "customer:" + dice.choice("abcdefgh")]), "g1", dice.choice(["k1", "k2"])
-    )),
+    (12, _talk),
+    (4, _wait),
+    (3, _invite),
+    (3, _connection_goes),
+    (3, _connect),
     (1, lambda hall, dice: hall.reload(dice.choice(sorted(PLANS)), "operator:olga")),
-    (1, lambda hall, dice: hall.reload("all", "operator:olga")),
+    (1, lambda hall, dice: hall.reload("every", "operator:olga")),
     (1, lambda hall, dice: hall.outage(dice.choice([1_000, 30_000]), dice.randrange(1, 9))),
     (1, lambda hall, dice: hall.lose_worker(dice.choice(["w0", "w1"]), dice.choice([1, 2, 9]))),
     (2, lambda hall, dice: hall.crash(dice.random() < 0.5)),
@@ -60,6 +121,7 @@ MOVES: list[tuple[int, Move]] = [
 
 def walk(seed: int) -> Counter[type[ev.Event]]:
     hall, dice = EngineAndTwin(), Random(seed)
+    hall.open_hall(HALLS[seed % len(HALLS)], AGENTS)
     for _ in range(STEPS):
         (move,) = dice.choices([one for _, one in MOVES], [weight for weight, _ in MOVES])
         move(hall, dice)
