@@ -175,6 +175,9 @@ def _answer(twin: Twin, command: cm.AcceptReservation | cm.DeclineReservation) -
 
 
 def _accept(twin: Twin, call: TwinCall, ring: TwinRing) -> None:
+    if ring.is_accepted:
+        # Said once more while the other one of the pair is waited for: nothing new.
+        return
     agent = twin.agent_of(ring.agent_id)
     agent.misses = 0
     if call.state != "reserved":
