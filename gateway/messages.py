@@ -98,6 +98,8 @@ class ReservationNew(FromServer):
     business_reference: str
     why: str
     media: str
+    key: int = 0
+    """The agent's under the rule `why`: for `longest_idle` since when (ms)."""
     role: str | UnsetType = UNSET
     """`expert`, `third` or `consult`, where the agent is not to own the call."""
 

@@ -182,6 +182,7 @@ def _own_reservation(event: events.CallReserved, customer: str) -> wire.Reservat
         business_reference=event.business_reference,
         why=event.why,
         media=event.media,
+        key=event.key,
         role=event.role if event.role != "agent" else UNSET,
     )
 

@@ -7,7 +7,7 @@
  * Not here: drawing (`agent_view.js`, `stage.js`).
  */
 
-import { FIRST, phaseOf, reduce } from "./agent_state.js";
+import { FIRST, isOwner, phaseOf, reduce } from "./agent_state.js";
 import { drawAgent, tickAgent } from "./agent_view.js";
 import { readQueues } from "./bank.js";
 import { roomOf } from "./call_state.js";
@@ -149,6 +149,11 @@ function wishForCall(type, more = {}) {
   if (call_id) wish(type, { call_id, ...more });
 }
 
+function transfer() {
+  const to_queue_id = /** @type {HTMLSelectElement} */ (at("transfer-queue")).value;
+  if (to_queue_id) wishForCall("call.transfer", { to_queue_id });
+}
+
 async function signOut() {
   await wish("agent.state", { activity: "offline" });
   client?.close();
@@ -169,7 +174,10 @@ function startButtons() {
   });
   at("accept").addEventListener("click", () => answer("reservation.accept"));
   at("decline").addEventListener("click", () => answer("reservation.decline"));
-  at("hang-up").addEventListener("click", () => wishForCall("call.hang_up"));
+  // A further agent ends no call of others, but leaves it.
+  at("hang-up").addEventListener("click", () => wishForCall(isOwner(store.state()) ? "call.hang_up" : "party.remove"));
+  at("hold").addEventListener("click", () => wishForCall("call.hold", { is_held: !store.state().call?.on_hold_until_ms }));
+  at("transfer").addEventListener("click", transfer);
   at("external-go").addEventListener("click", () => wishForCall("call.connected"));
   at("done").addEventListener("click", () => wishForCall("wrapup.done"));
   at("extend").addEventListener("click", () => wishForCall("wrapup.extend", { extra_ms: EXTENSION_MS }));

@@ -10,7 +10,7 @@ import { callFrom, reduceCall } from "./call_state.js";
 
 /** @typedef {import("./call_state.js").Call} Call */
 /** @typedef {import("./bank.js").Queue} Queue */
-/** @typedef {{reservation_id: string, call_id: string, queue_id: string, expires_at_ms: number, attempt: number, waited_ms: number, customer: string, business_reference: string, why: string, rings_ms: number}} Reservation */
+/** @typedef {{reservation_id: string, call_id: string, queue_id: string, expires_at_ms: number, attempt: number, waited_ms: number, customer: string, business_reference: string, why: string, key?: number, rings_ms: number}} Reservation */
 /** @typedef {{call_id: string, until_ms: number, kind: string, since_ms: number}} WrapUp */
 /** @typedef {{call_id: string, customer: string, queue_id: string, talked_ms: number, business_reference: string}} Passed */
 /** @typedef {{family: "closed" | "agent_ended", reason: string, at_ms: number}} Notice */
@@ -98,6 +98,10 @@ const ARMS = {
   "reservation.new": (state, data, now_ms) => ({ ...state, reservation: ringing(data, now_ms), isAnswering: false, notice: null }),
   "reservation.accepted": accepted,
   "reservation.closed": closed,
+  "party.added": partyAdded,
+  "party.removed": partyRemoved,
+  "call.owner": ownerMoved,
+  "call.transferred": (state, data, now_ms) => leave(state, data, "transferred", now_ms),
   "call.requeued": requeued,
   "call.ended": ended,
   "wrapup.extended": extended,
@@ -123,9 +127,24 @@ function reduceSnapshot(state, session, now_ms) {
     reason: session.reason,
     reservation: session.reservation && ringing(session.reservation, now_ms),
     isAnswering: false,
-    call: isLive ? callFrom(session.call) : null,
+    call: isLive ? callOf(session) : null,
     wrapUp: session.wrap_up && { ...session.wrap_up, since_ms: now_ms },
   };
+}
+
+/** @param {any} session  with a call @returns {Call} */
+function callOf({ call, agent }) {
+  return isGuest(call.agent_id, agent.id) ? asGuest(callFrom(call)) : callFrom(call);
+}
+
+/** @param {string | undefined} owner_id @param {string} own_id @returns {boolean} */
+function isGuest(owner_id, own_id) {
+  return owner_id !== undefined && owner_id !== own_id;
+}
+
+/** May this agent hold it, give it away and end it? @param {AgentState} state @returns {boolean} */
+export function isOwner({ call, me }) {
+  return call !== null && me !== null && !isGuest(call.agent_id, me.id);
 }
 
 /** @param {any} data @param {number} now_ms @returns {Reservation} */
@@ -137,10 +156,42 @@ function ringing(data, now_ms) {
 function accepted(state, data, now_ms) {
   const { reservation } = state;
   if (!reservation || reservation.reservation_id !== data.reservation_id) return state;
+  return { ...taken(state, reservation, now_ms), reservation: null, isAnswering: false };
+}
+
+/** The call that rang is this agent's now. @param {AgentState} state @param {Reservation} reservation @param {number} now_ms @returns {AgentState} */
+function taken(state, reservation, now_ms) {
   const { call_id, queue_id, business_reference, customer, media, waited_ms } = reservation;
   const known = { call_id, queue_id, business_reference, customer, media };
-  const call = callFrom({ ...known, state: "connecting", queued_at_ms: now_ms - waited_ms });
-  return { ...state, reservation: null, isAnswering: false, call };
+  const call = callFrom({ ...known, state: "connecting", queued_at_ms: now_ms - waited_ms, agent_id: state.me?.id });
+  return { ...state, call };
+}
+
+/** Somebody is in a call: whoever rang here for another's call is, too. @param {AgentState} state @param {any} data @param {number} now_ms @returns {AgentState} */
+function partyAdded(state, data, now_ms) {
+  const { reservation } = state;
+  if (data.agent_id !== state.me?.id || reservation?.call_id !== data.call_id) return state;
+  const { call } = taken(state, /** @type {Reservation} */ (reservation), now_ms);
+  if (!call) return state;
+  return { ...state, reservation: null, isAnswering: false, call: asGuest({ ...call, state: "connected", agent_id: "" }) };
+}
+
+/** Our room has no place for a further agent: that one's sound and picture are another system's. @param {Call} call @returns {Call} */
+function asGuest(call) {
+  return { ...call, media: "external", room: null };
+}
+
+/** @param {AgentState} state @param {any} data @param {number} now_ms @returns {AgentState} */
+function partyRemoved(state, data, now_ms) {
+  return data.agent_id === state.me?.id ? leave(state, data, data.reason, now_ms) : state;
+}
+
+/** @param {AgentState} state @param {any} data @param {number} now_ms @returns {AgentState} */
+function ownerMoved(state, data, now_ms) {
+  if (data.from_agent_id === state.me?.id) return leave(state, data, data.reason, now_ms);
+  if (data.to_agent_id !== state.me?.id) return state;
+  const known = data.call ?? { ...state.call, call_id: data.call_id, state: "connected" };
+  return { ...state, call: callFrom({ ...known, agent_id: data.to_agent_id }) };
 }
 
 /** @param {AgentState} state @param {any} data @param {number} now_ms @returns {AgentState} */
@@ -151,16 +202,22 @@ function closed(state, data, now_ms) {
 
 /** @param {AgentState} state @param {any} data @param {number} now_ms @returns {AgentState} */
 function ended(state, data, now_ms) {
+  return leave(state, data, data.reason, now_ms);
+}
+
+/** This agent is out of the call; what follows stands in the message. @param {AgentState} state @param {any} data @param {string} reason @param {number} now_ms @returns {AgentState} */
+function leave(state, data, reason, now_ms) {
   if (!state.call || !isOurs(state, data)) return state;
   const { call_id, customer, queue_id, business_reference } = state.call;
-  const passed = [{ call_id, customer, queue_id, business_reference, talked_ms: data.talked_ms }, ...state.passed];
+  const talked_ms = data.talked_ms ?? (state.call.connected_at_ms ? Math.max(0, now_ms - state.call.connected_at_ms) : 0);
+  const passed = [{ call_id, customer, queue_id, business_reference, talked_ms }, ...state.passed];
   const hasWrapUp = data.wrap_up === "timed" || data.wrap_up === "until_done";
   return {
     ...state,
     call: null,
     wrapUp: hasWrapUp ? { call_id, until_ms: data.wrap_up_until_ms, kind: data.wrap_up, since_ms: now_ms } : null,
     passed: passed.slice(0, PASSED_MAX),
-    notice: { family: "agent_ended", reason: data.reason, at_ms: now_ms },
+    notice: { family: "agent_ended", reason, at_ms: now_ms },
   };
 }
 

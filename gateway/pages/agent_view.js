@@ -1,7 +1,7 @@
 // @ts-check
 /** Draws the agent desktop from its state. Knows the document and the words, nothing of connections. */
 
-import { phaseOf } from "./agent_state.js";
+import { isOwner, phaseOf } from "./agent_state.js";
 import { queueOf } from "./bank.js";
 import { announce, at, drawRing, monogram, notify, showLink, showState, write } from "./page.js";
 import { clock, currentLanguage, isKnown, say, sayName, sayReason } from "./words.js";
@@ -141,16 +141,15 @@ function drawReservation({ queues, isAnswering }, reservation) {
   const before = attempt - 1;
   const attempts = before === 1 ? "agent.attempt_once" : "agent.attempt_again";
   write("ring-attempt", before <= 0 ? say("agent.attempt_first") : say(attempts, { count: before }));
-  write("ring-why", sayWhy(reservation.why));
+  write("ring-why", sayWhy(reservation));
   write("accept-text", say(isAnswering ? "agent.accepting" : "agent.accept"));
   for (const id of ["accept", "decline"]) /** @type {HTMLButtonElement} */ (at(id)).disabled = isAnswering;
   announce(`${say("agent.incoming")}: ${customer}, ${queue}`);
 }
 
-/** The engine's rule in words; one that has none yet is shown as it came. @param {string} why @returns {string} */
-function sayWhy(why) {
-  const [, rule, since_ms] = why.match(/^(\w+) idle_since=(\d+)$/) ?? [];
-  return rule && isKnown(`why.${rule}`) ? say(`why.${rule}`, { time: timeOfDay(Number(since_ms)) }) : why;
+/** The engine's rule in words; one that has none, as a bank's own, is shown as it came. @param {import("./agent_state.js").Reservation} reservation @returns {string} */
+function sayWhy({ why, key }) {
+  return isKnown(`why.${why}`) ? say(`why.${why}`, { time: key ? timeOfDay(key) : "–" }) : why;
 }
 
 /** @param {number} at_ms @returns {string} */
@@ -159,7 +158,8 @@ function timeOfDay(at_ms) {
 }
 
 /** @param {AgentState} state @param {import("./call_state.js").Call} call */
-function drawCall({ queues }, call) {
+function drawCall(state, call) {
+  const { queues } = state;
   const customer = call.customer || say("agent.customer");
   write("other-name", customer);
   write("call-customer", customer);
@@ -168,6 +168,28 @@ function drawCall({ queues }, call) {
   write("call-reference", call.business_reference);
   write("call-since", timeOfDay(call.queued_at_ms));
   at("external-go").hidden = call.media !== "external" || call.state === "connected";
+  drawPass(state, call);
+}
+
+let drawnTargets = "";
+
+/** What only the owner may do with a call that talks. @param {AgentState} state @param {import("./call_state.js").Call} call */
+function drawPass(state, call) {
+  at("pass").hidden = call.state !== "connected" || !isOwner(state);
+  write("hold-text", say(call.on_hold_until_ms ? "agent.unhold" : "agent.hold"));
+  at("hold").setAttribute("aria-pressed", String(Boolean(call.on_hold_until_ms)));
+  const wanted = JSON.stringify([currentLanguage(), state.queues?.map((queue) => queue.name)]);
+  if (wanted === drawnTargets) return;
+  drawnTargets = wanted;
+  at("transfer-queue").replaceChildren(...(state.queues ?? []).map(targetOf));
+}
+
+/** @param {Queue} queue @returns {HTMLElement} */
+function targetOf(queue) {
+  const option = document.createElement("option");
+  option.value = queue.queue_id;
+  option.textContent = sayName(queue.name, queue.queue_id);
+  return option;
 }
 
 /** @param {AgentState} state @param {import("./agent_state.js").WrapUp} wrapUp */

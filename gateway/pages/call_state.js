@@ -23,6 +23,8 @@
  * @property {string} customer  masked; known to agents only
  * @property {number} connected_at_ms  0: not yet
  * @property {boolean} is_back  returned to its old place after an agent did not take it
+ * @property {number} on_hold_until_ms  0: not on hold
+ * @property {string} agent_id  who owns it; known to agents only
  */
 
 /** @type {Readonly<Call>} */
@@ -42,6 +44,8 @@ const BLANK = Object.freeze({
   customer: "",
   connected_at_ms: 0,
   is_back: false,
+  on_hold_until_ms: 0,
+  agent_id: "",
 });
 
 /** @param {Partial<Call>} known  a snapshot's call, or the first facts of a new one @returns {Call} */
@@ -55,13 +59,16 @@ const CHANGES = {
   "call.waiting": () => ({ state: "waiting", is_back: true, ...LEFT_ROOM }),
   "call.moved": (_call, data) => ({ queue_id: data.queue_id, position: 0 }),
   "call.matched": (_call, data) => ({ state: "connecting", agent_name: data.agent_name }),
+  "call.hold": (_call, data) => ({ on_hold_until_ms: data.is_held ? data.until_ms : 0 }),
+  "call.owner": (call, data) => ({ agent_name: data.agent_name ?? call.agent_name, on_hold_until_ms: 0 }),
+  "call.transferred": (_call, { queue_id, queued_at_ms }) => ({ state: "waiting", is_back: false, queue_id, queued_at_ms, position: 0, ...LEFT_ROOM }),
   "call.connected": (_call, _data, at_ms) => ({ state: "connected", connected_at_ms: at_ms }),
   "queue.update": (_call, data) => ({ position: data.position, estimate_ms: data.estimate_ms }),
   "rtc.room": (call, data) => (data.attempt < (call.room?.attempt ?? 0) ? {} : { room: openRoom(data.attempt) }),
   "rtc.room_lost": (call, data) => (data.attempt < (call.room?.attempt ?? 0) ? {} : { room: null, is_recording: false }),
 };
 
-const LEFT_ROOM = { room: null, is_recording: false, is_other_away: false, agent_name: "", connected_at_ms: 0 };
+const LEFT_ROOM = { room: null, is_recording: false, is_other_away: false, agent_name: "", connected_at_ms: 0, on_hold_until_ms: 0 };
 
 /** @param {number} attempt */
 function openRoom(attempt) {

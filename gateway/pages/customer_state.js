@@ -83,6 +83,7 @@ function reduceMessage(state, message) {
   const { type, data } = message;
   if (type === "session.welcome" || type === "session.reset") return reduceSnapshot(state, data.session);
   if (type === "call.queued") return { ...state, isRequesting: false, ended: null, call: callFrom(data) };
+  if (type === "invitation.accepted") return { ...state, ended: null, call: callFrom(data) };
   if (!state.call || data.call_id !== state.call.call_id) return state;
   if (type === "call.ended") return { ...state, call: null, ended: endedOf(state.call, data) };
   const call = reduceCall(state.call, message, "customer");

@@ -51,6 +51,7 @@ export class Room {
     this.remoteStream = null;
     this.isMuted = false;
     this.isCameraOff = false;
+    this.isHeld = false;
     /** @type {RTCPeerConnection | null} */
     this.peer = null;
     this.round = 0;
@@ -99,7 +100,7 @@ export class Room {
     closeDevices(this.localStream);
     this.localStream = null;
     this.fault = "";
-    this.isMuted = this.isCameraOff = false;
+    this.isMuted = this.isCameraOff = this.isHeld = false;
     this.onChange();
   }
 
@@ -135,9 +136,16 @@ export class Room {
     this.onChange();
   }
 
+  /** While on hold nothing is heard or seen, whatever the switches say. @param {boolean} isHeld */
+  hold(isHeld) {
+    if (isHeld === this.isHeld) return;
+    this.isHeld = isHeld;
+    this.#applySwitches();
+  }
+
   #applySwitches() {
-    for (const track of this.localStream?.getAudioTracks() ?? []) track.enabled = !this.isMuted;
-    for (const track of this.localStream?.getVideoTracks() ?? []) track.enabled = !this.isCameraOff;
+    for (const track of this.localStream?.getAudioTracks() ?? []) track.enabled = !this.isMuted && !this.isHeld;
+    for (const track of this.localStream?.getVideoTracks() ?? []) track.enabled = !this.isCameraOff && !this.isHeld;
   }
 
   #leave() {

@@ -41,6 +41,9 @@ export class Stage {
     this.call = call;
     const { room } = this;
     document.body.dataset.media = room.phase;
+    const isHeld = Boolean(call?.on_hold_until_ms);
+    room.hold(isHeld);
+    /** @type {HTMLVideoElement} */ (at("remote")).muted = isHeld;
     show("local", room.localStream);
     at("self").hidden = !room.localStream;
     for (const id of ["mute", "camera"]) at(id).hidden = call?.media === "external";
@@ -58,7 +61,7 @@ export class Stage {
     const { phase, fault } = this.room;
     const text = fault || (call ? veilOf(call, phase) : "");
     at("veil").hidden = !text;
-    at("veil").dataset.tone = fault || text === "lost" || text === "external" ? "still" : "busy";
+    at("veil").dataset.tone = fault || text === "lost" || text === "external" || text === "on_hold" ? "still" : "busy";
     write("veil-text", text ? say(`media.${text}`, { name: other }) : "");
     at("media-retry").hidden = !fault && phase !== "failed";
     if (phase !== "connected") at("quality").hidden = true;
@@ -110,6 +113,7 @@ export class Stage {
 function veilOf(call, phase) {
   const isLive = call.state === "connecting" || call.state === "connected";
   if (!isLive) return "";
+  if (call.on_hold_until_ms) return "on_hold";
   if (call.media === "external") return "external";
   if (phase === "failed") return "lost";
   if (phase === "connected") return call.is_other_away ? "peer_away" : call.state === "connected" ? "" : "waiting";
