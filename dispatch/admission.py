@@ -9,8 +9,9 @@ from dispatch.lanes import Queue
 from dispatch.limits import Entrant, Outcome, admit, is_wide_open
 from dispatch.matching import Decider
 from dispatch.model import customer_recipient
+from dispatch.needs import need_at
 from dispatch.plan import meets
-from dispatch.state import State, need_at
+from dispatch.state import State
 from dispatch.wishes import NEVER_MS, Favourite, Wishes
 
 _NO_WISHES = Wishes()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
+from dispatch import lifecycle as lc
 from dispatch.model import Agent, Call
 from dispatch.plan import STRATEGIES, QueuePlan
 
@@ -241,3 +242,11 @@ class Pool:
     def free(self) -> list[Entry]:
         """All valid entries, unsorted. O(entries)."""
         return [entry for entry in self._heap if self.is_valid(entry)]
+
+
+def doing_of(agent: Agent) -> str:
+    """What the agent is doing: a call, then a reservation, then wrap-up; without any of them the activity."""
+    if not agent.engagements:
+        return agent.activity
+    states = agent.engagements.values()
+    return lc.IN_CALL if lc.IN_CALL in states else lc.RESERVED if lc.RESERVED in states else lc.WRAP_UP

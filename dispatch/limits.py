@@ -15,8 +15,9 @@ from dispatch.hours import CLOSED, OPEN
 from dispatch.lanes import Queue
 from dispatch.matching import Decider, is_eligible
 from dispatch.model import Call
+from dispatch.needs import need_at, own_needs
 from dispatch.plan import Way, meets
-from dispatch.state import State, need_at, own_needs
+from dispatch.state import State
 from dispatch.wishes import NEVER_MS, Wishes
 
 MOVES_MAX = 4

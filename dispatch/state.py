@@ -9,7 +9,7 @@ from bisect import insort
 
 from dispatch import lifecycle as lc
 from dispatch import timers as tm
-from dispatch.choice import Candidate, Kind, Need, Pool, PoolKey, need_of, pool_key
+from dispatch.choice import Candidate, Kind, Need, Pool, PoolKey, doing_of, need_of, pool_key
 from dispatch.deadlines import arm_agent, arm_call, arm_waiting
 from dispatch.events import CallReserved, Event, ReservationClosed
 from dispatch.hours import CLOSED
@@ -26,6 +26,7 @@ from dispatch.model import (
     agent_recipient,
     customer_recipient,
 )
+from dispatch.needs import need_at, own_needs
 from dispatch.plan import Plan, QueuePlan, meets
 from dispatch.timers import Timers
 from dispatch.waiting import Key, WaitingLine
@@ -54,14 +55,12 @@ class State:
         self.agents: dict[str, Agent] = {}
         self.recipients: dict[str, Recipient] = {}
         self.forgotten_seq_max = 0
-        """No client that was forgotten ever had a higher number: one that comes back goes on above it, so that an old number
-        is never taken for a new one."""
+        """No client that was forgotten ever had a higher number: one that comes back goes on above it."""
         self.answers: dict[str, list[Remembered]] = {}
         """Principal -> the latest answers, oldest first."""
         self.keys: dict[str, Remembered] = {}
         """`principal|id` of REST idempotency keys, oldest first."""
-        # Derived from here on.
-        self.queues: dict[str, Queue] = {}
+        self.queues: dict[str, Queue] = {}  # Derived from here on.
         self.ended_count = 0
         """Calls in memory that have ended: the others are live."""
         self.pools: dict[PoolKey, Pool] = {}
@@ -95,8 +94,8 @@ class State:
         """Calls may wait where they cannot be served: somebody signed out, a queue has closed, or a call came back to one."""
 
     def __repr__(self) -> str:
-        live = sum(queue.live_count for queue in self.queues.values())
-        return f"<State {self.division_id} live={live} calls={len(self.calls)} agents={len(self.agents)}>"
+        counts = f"live={len(self.calls) - self.ended_count} calls={len(self.calls)} agents={len(self.agents)}"
+        return f"<State {self.division_id} {counts}>"
 
     def pace(self, queue: Queue) -> Pace:
         """How fast the queue is answered."""
@@ -306,7 +305,7 @@ class State:
         """Bring `Kind.counts` up to date, before somebody looks at it. O(agents touched since the last look)."""
         for candidate in self._uncounted:
             candidate.is_counted = True
-            doing = _doing(candidate.agent)
+            doing = doing_of(candidate.agent)
             counts = candidate.kind.counts
             if candidate.doing:
                 counts[candidate.doing] -= 1
@@ -399,30 +398,3 @@ class State:
         """Look at this then, if this engine decides at all."""
         if self.is_live:
             self.timers.arm(at_ms, kind, first, second)
-
-
-def own_needs(call: Call) -> tuple[Need, Need]:
-    """What the call itself asks for: (skills beside the queue's, a second person's skills)."""
-    wishes = call.wishes
-    if wishes is None:
-        return (), ()
-    return need_of(wishes.need), need_of(wishes.joint_need)
-
-
-def need_at(plan: QueuePlan, step: int, own: Need) -> dict[str, int]:
-    """The need that is open at a relaxation step, with the call's own skills; of a skill in both the higher level counts."""
-    need = plan.relaxation[step - 1].need if step else plan.need
-    if not own:
-        return need
-    merged = dict(need)
-    for skill, level in own:
-        merged[skill] = max(level, merged.get(skill, 0))
-    return merged
-
-
-def _doing(agent: Agent) -> str:
-    """What the agent is doing: a call, then a reservation, then wrap-up; without any of them the activity."""
-    if not agent.engagements:
-        return agent.activity
-    states = agent.engagements.values()
-    return lc.IN_CALL if lc.IN_CALL in states else lc.RESERVED if lc.RESERVED in states else lc.WRAP_UP

@@ -14,8 +14,8 @@ from dispatch.hours import OPEN
 from dispatch.lanes import Queue
 from dispatch.matching import Decider
 from dispatch.model import Call
+from dispatch.needs import need_at, own_needs
 from dispatch.plan import meets
-from dispatch.state import need_at, own_needs
 from dispatch.wishes import Favourite
 
 PARTIES_MAX = 8
