@@ -4,7 +4,6 @@ Read in their documentation, sources and issue threads (ROUTING.md); the cases a
 Where we decide otherwise on purpose the test says so.
 """
 
-
 from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch.plan import Relaxation, Way
