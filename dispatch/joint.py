@@ -5,7 +5,6 @@ no matching of pairs any more, and a fixed order keeps it explainable. A hold la
 holds nobody for as long again, so a joint call costs at most half of one person's time while it waits.
 """
 
-from collections.abc import Iterator
 from heapq import merge
 
 from dispatch import events as ev
@@ -17,13 +16,15 @@ from dispatch.model import Agent, Call
 from dispatch.waiting import Key
 
 
-def serve_in_order(engine: Decider) -> None:
-    """Try every standing call, the most due first. O(lanes x log n), and as much for each joint call."""
+def serve_in_order(engine: Decider, kept: list[Key]) -> None:
+    """Try every call that stands in a lane and these `kept` ones, the most due first.
+
+    O(lanes x log n), and as much for each joint and each kept call.
+    """
     state = engine.state
     done: set[int] = set()
     lanes = [lane for queue in state.queues.values() if queue.is_serving for lane in queue.lanes.values() if lane.line]
-    streams = [_stream(lane, done) for lane in lanes]
-    kept = [key for queue in state.queues.values() if queue.is_serving for key in queue.kept]
+    streams = [lane.stream(done) for lane in lanes]
     streams.append(iter([(key, state.lane_of(state.calls[key[2]])) for key in sorted(kept)]))
     for key, lane in merge(*streams, key=lambda one: one[0]):
         call = state.calls[key[2]]
@@ -31,8 +32,9 @@ def serve_in_order(engine: Decider) -> None:
             continue
         if lane.expert_pool is not None:
             if _serve_joint(engine, call, lane, lane.expert_pool):
-                # Who was held and has units left is free for calls that are more due: begin again with the first.
-                state.reopened.append(lane.queue)
+                # Who was held and has units left is free for calls that are more due: begin again with the first, in every
+                # queue, since not all have been looked at.
+                state.reopened = list(state.queues.values())
                 state.is_touched = True
                 return
             is_nobody_left = lane.pool.first(call, engine.now_ms) is None
@@ -44,13 +46,6 @@ def serve_in_order(engine: Decider) -> None:
         is_plain = not call.refused_until_ms and call.favourite is None and call.not_before_ms <= engine.now_ms
         if is_nobody_left and is_plain:
             done.add(id(lane))
-
-
-def _stream(lane: Lane, done: set[int]) -> Iterator[tuple[Key, Lane]]:
-    for key in list(lane.line):
-        if id(lane) in done:
-            return
-        yield key, lane
 
 
 def _serve_joint(engine: Decider, call: Call, lane: Lane, expert_pool: Pool) -> bool:

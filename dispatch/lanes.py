@@ -5,6 +5,8 @@ next attempt has not come). A position adds up the lines. Everything here is der
 makes it anew after a restore); nothing here decides.
 """
 
+from collections.abc import Iterator
+
 from dispatch import lifecycle as lc
 from dispatch.choice import Need, Pool
 from dispatch.hours import CLOSED, OPEN, SEARCH_MS, Phase, phase_at
@@ -34,6 +36,14 @@ class Lane:
 
     def __repr__(self) -> str:
         return f"<Lane {self.queue.plan.id} {self.key} {len(self.line)} calls>"
+
+    def stream(self, done: set[int]) -> Iterator[tuple[Key, "Lane"]]:
+        """Yield its calls, the most due first, until the lane's `id` is in `done`; they may leave it meanwhile."""
+        key = self.line.head()
+        while key is not None and id(self) not in done:
+            yield key, self
+            # A copy of the line would cost as much as it is long, each step.
+            key = self.line.after(key)
 
     def close(self) -> None:
         """Nobody will stand here again."""

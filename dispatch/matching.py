@@ -16,7 +16,7 @@ from typing import Protocol
 
 from dispatch.choice import Candidate, Entry
 from dispatch.events import CallReserved, Event
-from dispatch.lanes import Lane
+from dispatch.lanes import Lane, Queue
 from dispatch.model import Call
 from dispatch.state import State
 from dispatch.waiting import Key
@@ -88,8 +88,11 @@ def place_agent(engine: Decider, candidate: Candidate) -> None:
     reserve(engine, call, candidate, lane, rule)
 
 
-def most_due(engine: Decider, candidate: Candidate) -> Call | None:
-    """Across all lanes that the agent may serve and the calls kept for the agent, the most due one (no joint calls)."""
+def most_due(engine: Decider, candidate: Candidate, without: Queue | None = None) -> Call | None:
+    """Across all lanes that the agent may serve and the calls kept for the agent, the most due one (no joint calls).
+
+    `without`: a queue that is left out.
+    """
     state = engine.state
     best: Key | None = None
     units = candidate.free_units
@@ -97,7 +100,7 @@ def most_due(engine: Decider, candidate: Candidate) -> Call | None:
         if pool.cost_units > units:
             continue
         for lane in pool.lanes:
-            if not lane.line or lane.expert_pool is not None or not lane.queue.is_serving:
+            if not lane.line or lane.expert_pool is not None or not lane.queue.is_serving or lane.queue is without:
                 continue
             head = lane.line.head()
             if head is None or (best is not None and best <= head):
@@ -108,7 +111,8 @@ def most_due(engine: Decider, candidate: Candidate) -> Call | None:
             break
         call = state.calls[key[2]]
         lane = state.lane_of(call)
-        if lane.expert_pool is None and lane.queue.is_serving and is_eligible(engine, candidate, call, lane):
+        is_left_out = lane.expert_pool is not None or not lane.queue.is_serving or lane.queue is without
+        if not is_left_out and is_eligible(engine, candidate, call, lane):
             best = key
             break
     return state.calls[best[2]] if best is not None else None

@@ -4,14 +4,17 @@ The loop ends because each turn reserves somebody, or leaves nothing touched: ca
 Cases and costs: `dispatch/matching.py`.
 """
 
+from heapq import merge
+
 from dispatch.bursts import Burst
 from dispatch.choice import Candidate
 from dispatch.joint import serve_in_order, settle_holds
 from dispatch.lanes import Lane, Queue
 from dispatch.limits import lead_on_all
-from dispatch.matching import Decider, offer_rest, place_agent, place_call, reserve
+from dispatch.matching import Decider, most_due, offer_rest, place_agent, place_call, reserve
 from dispatch.model import Call
 from dispatch.state import State
+from dispatch.waiting import WaitingLine
 
 
 def place(engine: Decider) -> None:
@@ -29,7 +32,7 @@ def place(engine: Decider) -> None:
             if not state.rung:
                 return
             _ask_more(engine)
-        elif queues or state.joint_count or len(calls) + len(agents) > 1:
+        elif queues or state.joints or len(calls) + len(agents) > 1:
             state.unplaced, state.freed, state.reopened = [], [], []
             for candidate in agents:
                 candidate.is_listed = False
@@ -69,9 +72,6 @@ def _place_many(engine: Decider, calls: list[Call], agents: list[Candidate], que
             state.stand(call)
     for candidate in free:
         state.offer(candidate)
-    if state.joint_count:
-        serve_in_order(engine)
-        return
     lanes: dict[int, Lane] = {}
     kept = {key for candidate in free for key in candidate.kept}
     for call in touched:
@@ -80,14 +80,48 @@ def _place_many(engine: Decider, calls: list[Call], agents: list[Candidate], que
         else:
             lane = state.lane_of(call)
             lanes[id(lane)] = lane
+    if not (touched or state.joints) and _is_one_more(engine, free, queues):
+        _place_next(engine, queues[0])
+        return
+    kept |= {key for queue in queues for key in queue.kept}
+    # A joint call that is kept for one agent waits for a second person, too, who may be anybody.
+    kept |= {key for call_id, key in state.joints.items() if state.standing[call_id] is _kept_line(state, call_id)}
+    kept = {key for key in kept if _may_ring(engine, key[2])}
+    if state.joints:
+        serve_in_order(engine, list(kept))
+        return
     pools = {id(pool): pool for candidate in free for pool in candidate.kind.pools}
     found: list[Lane] = [lane for pool in pools.values() for lane in pool.lanes]
     found += [lane for queue in queues for lane in queue.lanes.values()]
     lanes |= {id(lane): lane for lane in found if lane.line}
-    kept |= {key for queue in queues for key in queue.kept}
     serving = [lane for lane in lanes.values() if lane.queue.is_serving]
-    kept = {key for key in kept if _may_ring(engine, key[2])}
     Burst(engine).run(serving, list(kept))
+
+
+def _is_one_more(engine: Decider, free: list[Candidate], queues: list[Queue]) -> bool:
+    """Is all that can come of it one more call of one queue? The everyday case of a cap: one call ends, one may ring."""
+    if not queues or queues[0].room != 1 or any(queue is not queues[0] for queue in queues):
+        return False
+    return not free or (len(free) == 1 and most_due(engine, free[0], without=queues[0]) is None)
+
+
+def _place_next(engine: Decider, queue: Queue) -> None:
+    """One more call of the queue may ring: the most due one for whom anybody is free. O(lanes x log n), and each kept call."""
+    state = engine.state
+    done: set[int] = set()
+    streams = [lane.stream(done) for lane in queue.lanes.values()]
+    streams.append(iter([(key, state.lane_of(state.calls[key[2]])) for key in queue.kept]))
+    for key, lane in merge(*streams, key=lambda one: one[0]):
+        call = state.calls[key[2]]
+        if place_call(engine, call):
+            return
+        if call.favourite is None and not call.refused_until_ms and call.not_before_ms <= engine.now_ms:
+            # Nobody is free for a call that asks for nothing of its own, so for no other of its lane.
+            done.add(id(lane))
+
+
+def _kept_line(state: State, call_id: str) -> WaitingLine:
+    return state.queues[state.calls[call_id].queue_id].kept
 
 
 def _may_ring(engine: Decider, call_id: str) -> bool:

@@ -68,8 +68,8 @@ class State:
         self.candidates: dict[str, Candidate] = {}
         self.standing: dict[str, WaitingLine] = {}
         """Call -> the line it stands in."""
-        self.joint_count = 0
-        """Calls with a joint need that stand in a line: while there are any, calls are served one by one."""
+        self.joints: dict[str, Key] = {}
+        """Calls with a joint need that stand in a line, with their keys: while there are any, calls are served one by one."""
         self.timers = Timers()
         self.has_rooms = False
         """A call has, or had, a room of ours: there may be something to ask of a media worker."""
@@ -175,7 +175,8 @@ class State:
         """Give the call its place in its lane, or among the kept. The caller makes sure that it stands nowhere."""
         queue, key, agent_id = self.queues[call.queue_id], self.key(call), self.kept_for(call)
         lane = self.lane_of(call)
-        self.joint_count += lane.expert_pool is not None
+        if lane.expert_pool is not None:
+            self.joints[call.id] = key
         if agent_id or call.not_before_ms > self.now_ms:
             line = queue.kept
             if agent_id in self.candidates and call.not_before_ms <= self.now_ms:
@@ -192,7 +193,7 @@ class State:
             return
         queue, key = self.queues[call.queue_id], self.key(call)
         line.remove(key)
-        self.joint_count -= self.lane_of(call).expert_pool is not None
+        self.joints.pop(call.id, None)
         if line is queue.kept and call.favourite is not None and call.favourite.agent_id in self.candidates:
             kept = self.candidates[call.favourite.agent_id].kept
             if key in kept:
@@ -339,7 +340,7 @@ class State:
     def rebuild(self) -> None:
         """Make every index anew from the records, as after a restore, a replay or a new plan."""
         self.unplaced, self.freed, self.reopened, self.is_led_on = [], [], [], False
-        self.standing, self.joint_count, self.rung = {}, 0, []
+        self.standing, self.joints, self.rung = {}, {}, []
         self._uncounted = []
         self.holds = {call.id: call.held_agent_id for call in self.calls.values() if call.held_agent_id}
         self.pools, self.kinds, self.candidates = {}, {}, {}

@@ -5,7 +5,7 @@ move; a position adds up the bucket lengths before it, 100 integers for 50,000 w
 faster below a million entries, and a heap knows no positions.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 
 Key = tuple[int, int, str]
@@ -37,6 +37,14 @@ class WaitingLine:
     def head(self) -> Key | None:
         """Return the most due key, or None when nobody waits."""
         return self._buckets[0][0] if self._count else None
+
+    def after(self, key: Key) -> Key | None:
+        """Return the first key after this one, whether this one is in the line or not. O(log n)."""
+        at = bisect_right(self._lasts, key)
+        if at == len(self._lasts):
+            return None
+        bucket = self._buckets[at]
+        return bucket[bisect_right(bucket, key)]
 
     def add(self, key: Key) -> None:
         """Take a call in at its place. The caller makes sure that it is not in the line."""
