@@ -100,8 +100,9 @@ class ReservationNew(FromServer):
     media: str
     key: int = 0
     """The agent's under the rule `why`: for `longest_idle` since when (ms)."""
-    role: str | UnsetType = UNSET
-    """`expert`, `third` or `consult`, where the agent is not to own the call."""
+    party_role: str | UnsetType = UNSET
+    """`expert`, `third` or `consult`, where the agent is not to own the call. Not `role`: the first pages took any `role` for
+    that of the session."""
 
 
 class CustomerSnapshot(Struct):

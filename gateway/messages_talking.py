@@ -77,7 +77,7 @@ class PartyRinging(FromServer):
 
     call_id: str
     agent_id: str
-    role: str
+    party_role: str
     expires_at_ms: int
 
 
@@ -87,7 +87,7 @@ class PartyAdded(FromServer):
     TYPE: ClassVar[str] = "party.added"
 
     call_id: str
-    role: str
+    party_role: str
     agent_name: str | UnsetType = UNSET
     agent_id: str | UnsetType = UNSET
 
@@ -99,7 +99,7 @@ class PartyRemoved(FromServer):
 
     call_id: str
     reason: str
-    role: str | UnsetType = UNSET
+    party_role: str | UnsetType = UNSET
     agent_id: str | UnsetType = UNSET
     wrap_up: str | UnsetType = UNSET
     wrap_up_until_ms: int | UnsetType = UNSET

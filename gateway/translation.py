@@ -183,7 +183,7 @@ def _own_reservation(event: events.CallReserved, customer: str) -> wire.Reservat
         why=event.why,
         media=event.media,
         key=event.key,
-        role=event.role if event.role != "agent" else UNSET,
+        party_role=event.role if event.role != "agent" else UNSET,
     )
 
 

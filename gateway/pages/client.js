@@ -171,8 +171,10 @@ export class Client {
     if (message.type === "error" && message.re) {
       return this.#settle(message.re, new Refused(message.data.reason, message.data.detail));
     }
-    if (message.data.role && message.data.role !== this.role) return this.#stop({ state: "sign_in", why: "wrong_role" });
-    if (message.type.startsWith("session.")) this.#receiveSession(message);
+    if (message.type.startsWith("session.")) {
+      if (message.data.role && message.data.role !== this.role) return this.#stop({ state: "sign_in", why: "wrong_role" });
+      this.#receiveSession(message);
+    }
     if (message.seq !== undefined) {
       if (this.lastSeq !== null && message.seq <= this.lastSeq) return; // a repeat after a resume
       this.lastSeq = message.seq;

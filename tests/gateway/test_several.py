@@ -75,7 +75,7 @@ async def test_two_people_or_nobody(visitor: Visitor, token: Token) -> None:
     await done(agents["a-1"], "reservation.accept", {"reservation_id": reservations["a-1"]})
     assert (await agents["a-1"].until("reservation.accepted"))["data"]["reservation_id"] == reservations["a-1"]
     roles = [(await agents["e-1"].until("party.added"))["data"] for _ in range(2)]
-    assert [(one["agent_id"], one["role"]) for one in roles] == [("a-1", "agent"), ("e-1", "expert")]
+    assert [(one["agent_id"], one["party_role"]) for one in roles] == [("a-1", "agent"), ("e-1", "expert")]
     assert (await customer.until("call.matched"))["data"]["agent_name"] == "Li Na"
     assert (await customer.until("party.added"))["data"]["agent_name"] == "Eva"
     assert told(customer) == ["call.queued", "call.ringing", "session.note", "call.matched", "party.added"]

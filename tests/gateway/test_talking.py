@@ -41,7 +41,7 @@ async def joined(visitor: Visitor, token: Token, agent: Client, call_id: str, ro
         "agent_id": "a-2"
     }
     new = (await other.until("reservation.new"))["data"]
-    assert (new["role"], new["call_id"]) == (role, call_id)
+    assert (new["party_role"], new["call_id"]) == (role, call_id)
     await agent.until("party.ringing")
     await done(other, "reservation.accept", {"reservation_id": new["reservation_id"]})
     assert (await other.until("party.added"))["data"]["agent_id"] == "a-2"
@@ -89,11 +89,19 @@ async def test_a_party_leaves_and_is_removed(visitor: Visitor, token: Token) -> 
     """Given an expert in the call; when they leave and are rung anew and called off; then both pages know why."""
     customer, agent, call_id = await connected(visitor, token)
     other = await joined(visitor, token, agent, call_id, "expert")
-    assert (await customer.until("party.added"))["data"] == {"call_id": call_id, "role": "expert", "agent_name": "Ben"}
+    assert (await customer.until("party.added"))["data"] == {
+        "call_id": call_id,
+        "party_role": "expert",
+        "agent_name": "Ben",
+    }
     await done(other, "party.remove", {"call_id": call_id})
     left = (await agent.until("party.removed"))["data"]
     assert (left["agent_id"], left["reason"], left["wrap_up"]) == ("a-2", "left", "until_done")
-    assert (await customer.until("party.removed"))["data"] == {"call_id": call_id, "role": "expert", "reason": "left"}
+    assert (await customer.until("party.removed"))["data"] == {
+        "call_id": call_id,
+        "party_role": "expert",
+        "reason": "left",
+    }
     await done(other, "wrapup.done", {"call_id": call_id})
     body = {"role": "third", "to_agent_id": "a-2"}
     path = f"/v1/calls/{call_id}/parties"

@@ -46,7 +46,7 @@ def test_a_customer_hears_of_no_consultation() -> None:
     assert needed("customer", consult, "c-1") is None
     expert = events.PartyAdded(1, "k", "k.2", "a-2", "expert")
     assert needed("customer", expert, "c-1") == ("agent", "a-2")
-    assert said(message_of("customer", expert, ME)) == {"call_id": "k", "role": "expert", "agent_name": "Li Na"}
+    assert said(message_of("customer", expert, ME)) == {"call_id": "k", "party_role": "expert", "agent_name": "Li Na"}
     view = call_view(
         parties=[views.PartyView("a-2", "consult", False), views.PartyView("a-3", "third", True), *_experts(1)]
     )
@@ -63,19 +63,23 @@ def test_an_agent_tells_own_ringing_from_that_of_others() -> None:
     own, other = reserved(role="expert"), reserved(agent_id="a-2", role="third")
     assert needed("agent", own, "a-1") == ("customer", "c-1")
     assert needed("agent", other, "a-1") is None
-    assert said(message_of("agent", own, ME))["role"] == "expert"
+    assert said(message_of("agent", own, ME))["party_role"] == "expert"
     assert message_of("agent", other, ME) == talking.PartyRinging("k-1", "a-2", "third", 99)
     closed = events.ReservationClosed(1, "k-1", "k-1.1", "a-1", "busy")
     assert message_of("agent", closed, ME) == wire.ReservationClosed("k-1.1", "k-1", "busy", "")
     assert said(message_of("agent", closed, Known("a-9"))) == {"call_id": "k-1", "reason": "busy", "agent_id": "a-1"}
     accepted = events.ReservationAccepted(1, "k-1", "k-1.1", "a-1", 9, 1)
     assert message_of("agent", accepted, ME) == wire.ReservationAccepted("k-1.1", "k-1", 9)
-    assert said(message_of("agent", accepted, Known("e-0"))) == {"call_id": "k-1", "role": "agent", "agent_id": "a-1"}
+    assert said(message_of("agent", accepted, Known("e-0"))) == {
+        "call_id": "k-1",
+        "party_role": "agent",
+        "agent_id": "a-1",
+    }
 
 
 def test_an_ordinary_reservation_has_no_role() -> None:
     """Wire compatibility: given an agent who is to own the call; then the message is what it was in the first version."""
-    assert "role" not in said(message_of("agent", reserved(), ME))
+    assert "party_role" not in said(message_of("agent", reserved(), ME))
 
 
 def test_the_new_owner_gets_the_whole_call() -> None:
@@ -103,3 +107,11 @@ def test_no_message_to_a_customer_names_an_agent_or_a_supervisor(event: type[Any
         elif hint.required:
             values[name] = 1 if hint.type is int else False if hint.type is bool else "x"
     assert "SECRET" not in str(said(message_of("customer", event(**values), Known("c-1", "Li Na"))))
+
+
+@pytest.mark.parametrize(
+    "kind", [one for one in wire.FromServer.__subclasses__() if not one.TYPE.startswith("session.")]
+)
+def test_a_role_is_the_sessions_alone(kind: type[wire.FromServer]) -> None:
+    """Wire compatibility: given a page of the first version, which took any `role` for that of its session; then none comes."""
+    assert "role" not in kind.__struct_fields__

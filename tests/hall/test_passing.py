@@ -97,7 +97,7 @@ async def test_taken_over_by_staff(
 async def test_a_consultation(
     hall: Hall, bank: Bank, desk: Desk, open_customer: OpenCustomer, open_agent: OpenAgent
 ) -> None:
-    """Given a call, when a second agent is asked, accepts and leaves, then that page shows it, and the call goes on untouched."""
+    """Given a call, when a second agent is asked, accepts and leaves, then that page shows it, and the call goes on."""
     customer, agent = await connect(hall, desk, open_customer, open_agent)
     call_id = await bank.call_of(desk.customer_id)
     other = next_desk("calm")
