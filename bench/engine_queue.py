@@ -97,12 +97,13 @@ class Driver:
         self._answer(events, at_ms)
 
     def _answer(self, events: list[Event], at_ms: int) -> None:
-        for event in events:
-            if type(event) is CallReserved:
-                self._waited_ms += event.waited_ms
-                self._step(cm.AcceptReservation(event.reservation_id, event.agent_id), at_ms)
-                self._step(cm.ReportConnected(event.call_id), at_ms)
-                heappush(self._dues, (at_ms + int(next(self._services_s) * 1_000), event.call_id))
+        # At most one agent is free or one call new, so at most one is reserved, at the end of the step.
+        event = events[-1]
+        if type(event) is CallReserved:
+            self._waited_ms += event.waited_ms
+            self._step(cm.AcceptReservation(event.reservation_id, event.agent_id), at_ms)
+            self._step(cm.ReportConnected(event.call_id), at_ms)
+            heappush(self._dues, (at_ms + int(next(self._services_s) * 1_000), event.call_id))
 
 
 def serve_with_engine(day: Day) -> float:
