@@ -104,7 +104,9 @@ def _reasons(state: State, call: Call, lane: Lane, explanation: Explanation) -> 
         ("nobody_signed_in", bool(lane.pool.size) and doing <= {lc.OFFLINE}),
         ("all_busy", "free" not in doing and not doing <= {lc.OFFLINE}),
     ]
-    return [name for name, holds in found if holds]
+    names = [name for name, holds in found if holds]
+    # Both are there and yet it waits: one person who could be either, and nobody else.
+    return names or (["joint_half"] if lane.expert_pool is not None else [])
 
 
 def _has_one_half(explanation: Explanation) -> bool:

@@ -179,7 +179,7 @@ def invite_party(engine: Decider, command: cm.InviteParty) -> Reply:
     )
     if isinstance(found, Reply):
         return found
-    candidate, queue, rule = found
+    candidate, queue, rule, key = found
     attempt = call.attempt + 1
     engine.emit(
         ev.CallReserved(
@@ -197,7 +197,7 @@ def invite_party(engine: Decider, command: cm.InviteParty) -> Reply:
             call.media,
             command.role,
             call.step,
-            candidate.agent.idle_since_ms,
+            key,
             "",
             queue.plan.cost_units,
         )
@@ -209,17 +209,17 @@ def _is_in(call: Call, agent_id: str) -> bool:
     return agent_id == call.agent_id or call.party_of(agent_id) is not None or call.reservation_of(agent_id) is not None
 
 
-def _named(engine: Decider, call: Call, agent_id: str) -> tuple[Candidate, Queue, str] | Reply:
+def _named(engine: Decider, call: Call, agent_id: str) -> tuple[Candidate, Queue, str, int] | Reply:
     queue = engine.state.queues[call.queue_id]
     candidate = engine.state.candidates.get(agent_id)
     if candidate is None or candidate.agent.is_retired:
         return Reply("unknown_agent", {"agent_id": agent_id})
     if candidate.free_units < queue.plan.cost_units or _is_in(call, agent_id):
         return Reply("agent_unavailable", {"agent_id": agent_id})
-    return candidate, queue, "named"
+    return candidate, queue, "named", candidate.agent.idle_since_ms
 
 
-def _of_queue(engine: Decider, call: Call, queue_id: str) -> tuple[Candidate, Queue, str] | Reply:
+def _of_queue(engine: Decider, call: Call, queue_id: str) -> tuple[Candidate, Queue, str, int] | Reply:
     state = engine.state
     queue = state.queues.get(queue_id)
     if queue is None or queue.is_retired:
@@ -230,7 +230,7 @@ def _of_queue(engine: Decider, call: Call, queue_id: str) -> tuple[Candidate, Qu
     entry = pool.first(call, engine.now_ms, [state.candidates[one] for one in inside if one in state.candidates])
     if entry is None:
         return Reply("no_agent_free", {"queue_id": queue_id})
-    return entry[4], queue, queue.plan.strategy
+    return entry[4], queue, queue.plan.strategy, entry[0]
 
 
 def remove_party(engine: Decider, command: cm.RemoveParty) -> Reply:
