@@ -10,6 +10,7 @@ import pytest
 
 from dispatch import events, views
 from dispatch.effects import Reply
+from dispatch.wishes import Wishes
 from gateway.app import Gateway
 from gateway.settings import Settings
 from media.evidence import Manifest
@@ -50,6 +51,59 @@ async def test_an_operator_says_for_whom(visitor: Visitor, stub: StubHall, token
     assert (status, problem["reason"]) == (403, "not_yours")
 
 
+async def test_all_wishes_reach_the_engine(visitor: Visitor, stub: StubHall, token: Token) -> None:
+    """Given staff who ask for everything; then the command holds all of it; given nothing, it holds no wishes."""
+    wishes = {
+        "need": {"english": 5},
+        "joint_need": {"interpreter": 3},
+        "credit_ms": 7,
+        "is_absolute": True,
+        "required_agent_id": "a-1",
+        "preferred_agent_id": "a-2",
+        "manager_id": "a-3",
+        "excluded_agent_ids": ["a-4"],
+        "region": "gd",
+        "carrier": "mobile",
+        "is_callback": True,
+    }
+    assert set(wishes) == set(Wishes.__struct_fields__)
+    body = {**REQUEST, "customer_id": "c-9"}
+    for more, expected in ((wishes, Wishes(**wishes)), ({}, None)):
+        status, _, _ = await visitor.request("POST", "/v1/calls", token("supervisor", "s-1"), json={**body, **more})
+        assert (status, stub.commands[-1][3][4]) == (201, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "bound", "past"),
+    [
+        ("excluded_agent_ids", [f"a-{n}" for n in range(16)], [f"a-{n}" for n in range(17)]),
+        ("need", {f"s{n}": 10 for n in range(16)}, {f"s{n}": 1 for n in range(17)}),
+        ("joint_need", {"s": 10}, {"s": 11}),
+        ("credit_ms", 86_400_000, 86_400_001),
+        ("region", "x" * 64, "x" * 65),
+    ],
+)
+async def test_the_bounds_of_wishes(visitor: Visitor, token: Token, name: str, bound: object, past: object) -> None:
+    """Given a wish at its bound; then it goes on to the engine; one past it is `bad_value`."""
+    body = {**REQUEST, "customer_id": "c-9"}
+    assert (await visitor.request("POST", "/v1/calls", token("operator", "o-1"), json={**body, name: bound}))[0] == 201
+    status, problem, _ = await visitor.request("POST", "/v1/calls", token("operator", "o-1"), json={**body, name: past})
+    assert (status, problem["reason"]) == (400, "bad_value")
+
+
+async def test_a_limit_says_what_to_tell_and_to_ask(visitor: Visitor, stub: StubHall, token: Token) -> None:
+    """Given a closed queue that asks for a message; then the refusal has its text, and `then`; over WebSocket too."""
+    stub.replies["request"] = Reply("queue_closed", {"then": "message", "text": "Back at nine"})
+    status, problem, _ = await visitor.request("POST", "/v1/calls", token("customer", "c-1"), json=REQUEST)
+    assert (status, problem["detail"], problem["then"]) == (503, "Back at nine", "message")
+    client = await visitor.greeted(token("customer", "c-1"))
+    error = await client.ask("call.request", REQUEST)
+    assert error["data"] == {"reason": "queue_closed", "detail": "Back at nine", "then": "message"}
+    stub.replies["request"] = Reply("queue_closed", {"then": "refuse", "text": ""})
+    error = await client.ask("call.request", REQUEST)
+    assert error["data"] == {"reason": "queue_closed", "detail": ""}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "role", "status", "reason"),
     [
@@ -67,6 +121,15 @@ async def test_an_operator_says_for_whom(visitor: Visitor, stub: StubHall, token
         ("GET", "/v1/recordings/k-1", "customer", 403, "wrong_role"),
         ("GET", "/v1/recordings/k-1", "agent", 403, "wrong_role"),
         ("GET", "/v1/recordings/k-9", "supervisor", 404, "not_found"),
+        ("PATCH", "/v1/calls/k-1", "customer", 403, "wrong_role"),
+        ("PATCH", "/v1/calls/k-1", "agent", 403, "wrong_role"),
+        ("PUT", "/v1/calls/k-1/owner", "agent", 403, "wrong_role"),
+        ("PUT", "/v1/calls/k-1/supervision", "agent", 403, "wrong_role"),
+        ("POST", "/v1/calls/k-1/transfer", "customer", 403, "wrong_role"),
+        ("POST", "/v1/calls/k-1/parties", "customer", 403, "wrong_role"),
+        ("DELETE", "/v1/calls/k-1/parties/a-1", "customer", 403, "wrong_role"),
+        ("POST", "/v1/calls/k-1/callback", "agent", 403, "wrong_role"),
+        ("POST", "/v1/invitations", "customer", 403, "wrong_role"),
         ("GET", "/v1/nothing", "", 404, "not_found"),
         ("PUT", "/v1/calls/k-1", "operator", 405, "not_found"),
         ("GET", "/pages/../app.py", "", 404, "not_found"),

@@ -154,6 +154,32 @@ async def test_a_reset_replaces_what_was_known(visitor: Visitor, stub: StubHall,
     assert (await client.next())["seq"] == 41
 
 
+async def test_a_snapshot_shows_no_name_that_was_looked_up_for_what_it_replaced(
+    visitor: Visitor, stub: StubHall, token: Token
+) -> None:
+    """Given the name of a customer who rings being looked up; when a snapshot with another one comes; then it has its name."""
+    stub.people = {"customer:c-1": {"display_name": "Ann"}, "customer:c-2": {"display_name": "Bo"}}
+    client = await visitor.greeted(token("agent", "a-1"))
+    stub.tell("agent:a-1", reserved())
+    session = views.SessionView("agent:a-1", 7, agent_view(), reserved(customer_id="c-2"))
+    stub.reset("agent:a-1", session)
+    assert (await client.next())["data"]["session"]["reservation"]["customer"] == "B**"
+
+
+@pytest.mark.parametrize("fault", [None, unavailable("not_ready"), RuntimeError("bug")])
+async def test_a_call_that_cannot_be_had_holds_nothing_back(
+    visitor: Visitor, stub: StubHall, token: Token, fault: Exception | None
+) -> None:
+    """Given a new owner whose call is gone or cannot be read; then the message comes without it, and what follows too."""
+    client = await visitor.greeted(token("agent", "a-1"))
+    stub.fault = fault
+    moved = events.OwnershipMoved(1, "k-9", "a-2", "a-1", "taken_over", 100)
+    stub.tell("agent:a-1", moved, events.CallConnected(2, "k-9", "a-1", "c-1"))
+    owner = await client.next()
+    assert (owner["type"], owner["data"]["to_agent_id"], "call" in owner["data"]) == ("call.owner", "a-1", False)
+    assert (await client.next())["type"] == "call.connected"
+
+
 async def test_a_repeated_event_is_told_once(visitor: Visitor, stub: StubHall, token: Token) -> None:
     """Given event 1 told; when it is delivered again with event 2; then only 2 follows."""
     client = await visitor.greeted(token("customer", "c-1"))
