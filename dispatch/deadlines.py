@@ -156,6 +156,7 @@ def arm_call(state: "State", call: Call) -> None:
         (call.held_until_ms, tm.JOINT),
         (call.hold_not_before_ms, tm.JOINT),
         (call.invited_until_ms if call.state == lc.INVITED else 0, tm.INVITATION),
+        (_window_until_ms(call), tm.FAVOURITE),
     ):
         if at_ms:
             state.arm(at_ms, kind, call.id)
@@ -165,6 +166,14 @@ def arm_call(state: "State", call: Call) -> None:
     for agent_id, until_ms in (call.refused_until_ms or {}).items():
         if until_ms < NEVER_MS:
             state.arm(until_ms, tm.REFUSED, call.id, agent_id)
+
+
+def _window_until_ms(call: Call) -> int:
+    """When a ringing call's window for its favourite ends; 0: it has none. Of one that waits `arm_waiting` knows."""
+    favourite = call.favourite
+    if favourite is None or call.state != lc.RESERVED or favourite.until_ms >= NEVER_MS:
+        return 0
+    return favourite.until_ms
 
 
 def arm_agent(state: "State", agent: Agent) -> None:

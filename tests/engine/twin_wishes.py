@@ -119,7 +119,7 @@ def _replan_agents(twin: Twin) -> None:
         agent.plan, agent.is_retired = plan, False
         twin.agents.append(agent)
     for agent in old:
-        if agent not in twin.agents and twin.is_occupied(agent):
+        if agent not in twin.agents and (twin.is_occupied(agent) or twin.held_by(agent)):
             agent.is_retired = True
             twin.agents.append(agent)
 
