@@ -37,11 +37,12 @@ def serve_in_order(engine: Decider, kept: list[Key]) -> None:
                 state.reopened = list(state.queues.values())
                 state.is_touched = True
                 return
+            offer_rest(engine, call)
             is_nobody_left = lane.pool.first(call, engine.now_ms) is None
             is_nobody_left = is_nobody_left and lane.expert_pool.first(call, engine.now_ms) is None
         else:
             is_nobody_left = not place_call(engine, call)
-        offer_rest(engine, call)
+            offer_rest(engine, call)
         # What holds for a plain call holds for everybody behind it; refusals, favourites and callbacks say nothing of others.
         is_plain = not call.refused_until_ms and call.favourite is None and call.not_before_ms <= engine.now_ms
         if is_nobody_left and is_plain:
