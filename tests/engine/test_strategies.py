@@ -189,6 +189,18 @@ def test_a_key_stands_still_until_the_agents_state_changes() -> None:
     assert scene.only(ev.CallReserved).runner_up_id == "anna"
 
 
+@pytest.mark.parametrize("with_snapshot", [False, True])
+def test_a_recovery_makes_all_keys_anew(with_snapshot: bool) -> None:
+    """Given the same two, when the shard comes back, then both keys are of that instant, and anna is first."""
+    scene = hall("least_occupied", "anna", "ben")
+    busy(scene, "anna", 1_000)
+    scene.wait(9_000)
+    busy(scene, "ben", 9_000)
+    scene.wait(1_000_000)
+    scene.crash(with_snapshot=with_snapshot)
+    assert asked(scene) == ["anna"]
+
+
 # -- round_robin
 
 
