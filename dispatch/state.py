@@ -94,8 +94,7 @@ class State:
         """Calls may wait where they cannot be served: somebody signed out, a queue has closed, or a call came back to one."""
 
     def __repr__(self) -> str:
-        counts = f"live={len(self.calls) - self.ended_count} calls={len(self.calls)} agents={len(self.agents)}"
-        return f"<State {self.division_id} {counts}>"
+        return f"<State {self.division_id} live={len(self.calls) - self.ended_count} agents={len(self.agents)}>"
 
     def pace(self, queue: Queue) -> Pace:
         """How fast the queue is answered."""
