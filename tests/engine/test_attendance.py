@@ -4,6 +4,7 @@ import pytest
 
 from dispatch import commands as cm
 from dispatch import events as ev
+from dispatch.plan import Relaxation
 from tests.engine.scene import Scene, agent, plan, queue
 
 STATES = ("waiting", "reserved", "connecting", "connected")
@@ -246,6 +247,35 @@ def test_an_outage_moves_what_waits_for_others_and_nothing_else() -> None:
     assert scene.do(cm.Resume(0)).is_accepted
     assert scene.last == []
     assert scene.do(cm.Resume(-1)).reason == "bad_value"
+
+
+def test_an_outage_moves_what_talks_and_what_is_held_and_invited() -> None:
+    """Given a hold, a person held for a joint call, an invitation and a step ahead, then all but the step move."""
+    steps = [Relaxation(90_000, {})]
+    scene = Scene(
+        queue(hold_ms_max=600_000), queue("pairs", joint_need={"none": 1}, need={"pair": 1}, relaxation=steps),
+        agent("anna"), agent("pat", skills={"pair": 1}), invitation_ms=600_000,
+    )  # fmt: skip
+    scene.ready("anna")
+    scene.request("talks")
+    scene.talk("talks")
+    scene.do(cm.SetHold("talks", True))
+    scene.ready("pat")
+    scene.request("held", "pairs")
+    scene.invite("invited", "anna")
+    until_ms = [
+        scene.call("talks").on_hold_until_ms,
+        scene.call("held").held_until_ms,
+        scene.call("invited").invited_until_ms,
+    ]
+    scene.do(cm.Resume(60_000))
+    assert [
+        scene.call("talks").on_hold_until_ms,
+        scene.call("held").held_until_ms,
+        scene.call("invited").invited_until_ms,
+    ] == [one + 60_000 for one in until_ms]
+    scene.wait(90_000)
+    assert scene.call("held").step == 1
 
 
 def test_a_command_that_waited_is_stepped_before_what_came_due() -> None:

@@ -146,3 +146,34 @@ def test_a_shorter_wrap_up_by_reload_moves_no_clock() -> None:
     assert scene.state("c2") == "waiting"
     scene.wait(1)
     assert scene.state("c2") == "reserved anna"
+
+
+def test_none_after_a_call_that_was_never_connected() -> None:
+    """Given a call that only connects, when it ends, then there is no wrap-up, whatever the queue says."""
+    scene = Scene(queue(wrap_up="until_done"), agent("anna"))
+    scene.ready("anna")
+    scene.request("c1")
+    scene.accept("c1")
+    scene.hang_up("c1")
+    assert scene.agent("anna").engagements == {}
+
+
+@pytest.mark.parametrize("way", ["transfer", "complete", "take_over", "remove"])
+def test_whoever_leaves_a_talk_wraps_up(way: str) -> None:
+    """Given a talk of two agents, when one leaves it in any way, then that one is in wrap-up for the queue's time."""
+    scene = Scene(queue(wrap_up_ms=30_000), queue("cards"), agent("anna"), agent("ben"))
+    scene.ready("anna", "ben")
+    scene.request("c1")
+    scene.talk("c1")
+    if way == "transfer":
+        scene.transfer("c1", "cards")
+    elif way == "take_over":
+        scene.do(cm.TakeOver("c1", "ben"))
+    else:
+        scene.join("c1", "ben")
+        gone = cm.CompleteTransfer("c1", "ben") if way == "complete" else cm.RemoveParty("c1", "ben")
+        scene.do(gone)
+    leaver = "ben" if way == "remove" else "anna"
+    assert scene.agent(leaver).wrap_ups["c1"].until_ms == scene.now_ms + 30_000
+    scene.wait(30_000)
+    assert "c1" not in scene.agent(leaver).engagements
