@@ -137,6 +137,8 @@ def settle_holds(engine: Decider) -> None:
             release(engine, call, "call_left")
         elif agent is None or not may_be_asked(agent, engine.now_ms):
             release(engine, call, "agent_left")
+            # Somebody else may be held instead.
+            state.reopened.append(state.queues[call.queue_id])
 
 
 def may_be_asked(agent: Agent, now_ms: int) -> bool:
