@@ -96,7 +96,7 @@ class QueuePlan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     no_answer_delay_ms: DurationMs = 5_000
     """How long an agent who let a reservation expire gets no reservation at all."""
     disconnect_delay_ms: DurationMs = 0
-    """How long an agent whose connection dropped while it rang gets no reservation at all, once back."""
+    """How long an agent whose connection dropped while it rang gets none at all, from when it was given back on."""
     misses_max: Annotated[int, Meta(ge=1, le=100)] = 2
     """Reservations missed in a row after which the agent becomes not_ready(no_answer)."""
     wrap_up: WrapUp = "timed"
