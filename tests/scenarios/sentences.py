@@ -177,7 +177,8 @@ def _call_transferred(event: ev.CallTransferred, clock: Clock) -> str:
     former = event.from_agent_id
     again = f"{former} is not asked for it before {clock.tell(event.not_before_ms)}" if event.not_before_ms else ""
     return _joined(
-        f"{event.call_id} goes from {former} in {event.from_queue_id} to {event.queue_id}",
+        f"{event.call_id} goes from {former} in {event.from_queue_id} to {event.queue_id}"
+        + (f" ({event.reason})" if event.reason else ""),
         f"talked {in_words(event.talked_ms)}",
         f"queued {clock.tell(event.queued_at_ms)}",
         f"due {clock.tell(event.due_at_ms)} with priority {in_words(event.credit_ms)}",
