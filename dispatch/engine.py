@@ -26,7 +26,7 @@ from dispatch.effects import Effect, Notify, Reply
 from dispatch.ending import forget, hang_up
 from dispatch.events import Answered, Event, WrapUpEnded
 from dispatch.folding import ARMS, apply
-from dispatch.folding_answers import decode_value
+from dispatch.folding_answers import answer_to, decode_value
 from dispatch.inviting import accept_invitation, expire_invitation, invite_customer
 from dispatch.joint import expire_joint
 from dispatch.limits import change_phase, expire_wait
@@ -232,8 +232,7 @@ class Engine:
                 if oldest.at_ms >= self.now_ms - KEY_RETENTION_MS:
                     return Reply("idempotency_store_full", {"keys_max": state.plan.idempotency_keys_max})
         else:
-            answers = state.answers.get(command.principal, ())
-            remembered = next((one for one in answers if one.id == command.id), None)
+            remembered = answer_to(state, command.principal, command.id)
         if remembered is None:
             return None
         if remembered.fingerprint != fingerprint(command):

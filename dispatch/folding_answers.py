@@ -19,6 +19,26 @@ def decode_value(data: bytes) -> dict[str, Any] | None:
     return _decoder.decode(data) if data else None
 
 
+SCANNED_MAX = 8
+"""Answers of one principal that are looked through; a dictionary for fewer would cost more memory than it saves time."""
+
+
+def answer_to(state: State, principal: str, command_id: str) -> Remembered | None:
+    """What this principal was answered under this id, or None. O(1)."""
+    answers = state.answers.get(principal)
+    if answers is None:
+        return None
+    if len(answers) <= SCANNED_MAX:
+        for one in answers:
+            if one.id == command_id:
+                return one
+        return None
+    by_id = state.answers_by_id.get(principal)
+    if by_id is None or len(by_id) != len(answers):
+        by_id = state.answers_by_id[principal] = {one.id: one for one in answers}
+    return by_id.get(command_id)
+
+
 def _answered(state: State, event: ev.Answered) -> None:
     value = b"" if event.value is None else _encoder.encode(event.value)
     remembered = Remembered(event.reason, value, event.fingerprint, event.at_ms, event.id)
@@ -31,11 +51,18 @@ def _answered(state: State, event: ev.Answered) -> None:
     answers = state.answers.get(event.principal)
     if answers is None:
         if len(state.answers) >= state.plan.idempotency_keys_max:
-            del state.answers[next(iter(state.answers))]
+            oldest = next(iter(state.answers))
+            del state.answers[oldest]
+            state.answers_by_id.pop(oldest, None)
         state.answers[event.principal] = [remembered]
         return
     answers.append(remembered)
+    by_id = state.answers_by_id.get(event.principal)
+    if by_id is not None:
+        by_id[event.id] = remembered
     if len(answers) > ANSWERS_MAX:
+        if by_id is not None:
+            by_id.pop(answers[0].id, None)
         del answers[0]
 
 

@@ -73,6 +73,7 @@ def drop_customer(state: State, recipient: Recipient) -> None:
         state.forgotten_seq_max = max(state.forgotten_seq_max, recipient.seq)
         del state.recipients[recipient.id]
         state.answers.pop(recipient.id, None)
+        state.answers_by_id.pop(recipient.id, None)
 
 
 PRESENCE_ARMS: dict[type[Any], Callable[[State, Any], None]] = {

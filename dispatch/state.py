@@ -66,6 +66,8 @@ class State:
         self.pools: dict[PoolKey, Pool] = {}
         self.kinds: dict[Need, Kind] = {}
         self.candidates: dict[str, Candidate] = {}
+        self.answers_by_id: dict[str, dict[str, Remembered]] = {}
+        """Principal -> id -> answer, for principals who were given many and asked again."""
         self.standing: dict[str, WaitingLine] = {}
         """Call -> the line it stands in."""
         self.joints: dict[str, Key] = {}
@@ -341,6 +343,7 @@ class State:
         self.unplaced, self.freed, self.reopened, self.is_led_on = [], [], [], False
         self.standing, self.joints, self.rung = {}, {}, []
         self._uncounted = []
+        self.answers_by_id = {}
         self.holds = {call.id: call.held_agent_id for call in self.calls.values() if call.held_agent_id}
         self.pools, self.kinds, self.candidates = {}, {}, {}
         self.timers.clear()
