@@ -26,9 +26,6 @@ PoolKey = tuple[Need, int, str, str]
 KeyFunction = Callable[[Agent, QueuePlan, int], int]
 """(agent, queue, now_ms) -> key: smaller is asked first. Pure: same arguments, same key, in every process."""
 
-OCCUPANCY_ONE = 1_000_000
-"""`least_occupied` compares occupancy in millionths."""
-
 
 def _longest_idle(agent: Agent, queue: QueuePlan, now_ms: int) -> int:
     return agent.idle_since_ms
@@ -39,7 +36,7 @@ def _most_skilled(agent: Agent, queue: QueuePlan, now_ms: int) -> int:
 
 
 def _least_occupied(agent: Agent, queue: QueuePlan, now_ms: int) -> int:
-    return occupancy_millionths(agent, now_ms)
+    return agent.occupancy_millionths
 
 
 def _round_robin(agent: Agent, queue: QueuePlan, now_ms: int) -> int:
@@ -48,14 +45,6 @@ def _round_robin(agent: Agent, queue: QueuePlan, now_ms: int) -> int:
 
 def _fewest_calls(agent: Agent, queue: QueuePlan, now_ms: int) -> int:
     return agent.answered_count
-
-
-def occupancy_millionths(agent: Agent, now_ms: int) -> int:
-    """Busy time over busy and ready time since sign-in, in millionths (STYLE.md: reserved counts as ready)."""
-    busy_ms = agent.busy_ms + (now_ms - agent.busy_since_ms if agent.busy_since_ms else 0)
-    away_ms = agent.not_ready_ms + (now_ms - agent.not_ready_since_ms if agent.not_ready_since_ms else 0)
-    staffed_ms = now_ms - agent.signed_in_at_ms - away_ms
-    return busy_ms * OCCUPANCY_ONE // staffed_ms if staffed_ms > 0 else 0
 
 
 _BUILT_IN: dict[str, KeyFunction] = {

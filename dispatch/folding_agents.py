@@ -38,6 +38,9 @@ def free(agent: Agent, at_ms: int) -> None:
     if agent.busy_since_ms and not (engagements and any(one != lc.RESERVED for one in engagements.values())):
         agent.busy_ms += at_ms - agent.busy_since_ms
         agent.busy_since_ms = 0
+        # Written down, not worked out when somebody is chosen: a recovery then chooses as before.
+        staffed_ms = at_ms - agent.signed_in_at_ms - agent.not_ready_ms
+        agent.occupancy_millionths = agent.busy_ms * 1_000_000 // staffed_ms if staffed_ms > 0 else 0
         if agent.activity == lc.NOT_READY:
             agent.not_ready_since_ms = at_ms
 
@@ -111,7 +114,7 @@ def _agent_activity_changed(state: State, event: ev.AgentActivityChanged) -> Non
 def _sign_in(agent: Agent, at_ms: int) -> None:
     """Counters since sign-in begin anew; what still occupies the agent goes on counting."""
     agent.idle_since_ms = agent.signed_in_at_ms = at_ms
-    agent.misses = agent.answered_count = agent.busy_ms = agent.not_ready_ms = 0
+    agent.misses = agent.answered_count = agent.busy_ms = agent.not_ready_ms = agent.occupancy_millionths = 0
     agent.missed_count = agent.declined_count = agent.busy_count = agent.lost_count = 0
     if agent.busy_since_ms:
         agent.busy_since_ms = at_ms

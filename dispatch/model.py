@@ -212,12 +212,14 @@ class Agent(Struct, array_like=True, kw_only=True):
     busy_since_ms: int = 0
     """Since when there is a call or wrap-up; 0: there is none."""
     busy_ms: int = 0
-    """Time with a call or wrap-up since sign-in, until the latest change: `least_occupied`."""
+    """Time with a call or wrap-up since sign-in, until the latest change."""
     missed_count: int = 0
     declined_count: int = 0
     busy_count: int = 0
     lost_count: int = 0
     """Reservations since sign-in that ended so: not answered, declined, busy elsewhere, connection lost (FreeSWITCH #152)."""
+    occupancy_millionths: int = 0
+    """Busy / (busy + ready) since sign-in as of the end of the latest work; before, 0: `least_occupied`."""
 
 
 class Recipient(Struct, array_like=True, kw_only=True):

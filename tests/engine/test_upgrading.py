@@ -36,7 +36,7 @@ UNKNOWN_TO_1 = {
     "Pace": {"talk_ms", "line_since_ms", "pending_ms", "line_ms", "left_units"},
     "Agent": {
         "reserved_order", "answered_count", "signed_in_at_ms", "not_ready_since_ms", "not_ready_ms", "busy_since_ms", "busy_ms",
-        "missed_count", "declined_count", "busy_count", "lost_count",
+        "missed_count", "declined_count", "busy_count", "lost_count", "occupancy_millionths",
     },
 }  # fmt: skip
 """What only the journal tells, not a snapshot of version 1: it counts from the upgrade on."""

@@ -141,9 +141,6 @@ class TwinAgent:
     lost_count: int = 0
     spans: list[tuple[int, str]] = field(default_factory=list)
     """Since sign-in: (from when, `busy`, `ready` or `away`), for the occupancy."""
-    seen: tuple[object, ...] = ()
-    """What the strategies saw last, and since when it is so: keys are fixed when an agent's state changes."""
-    changed_at_ms: int = 0
 
 
 @dataclass
@@ -280,11 +277,12 @@ class Twin:
             agent.spans.append((self.now_ms, what))
 
     def occupancy(self, agent: TwinAgent) -> int:
-        """Busy / (busy + ready) since sign-in, in millionths, as of the agent's last change."""
+        """Busy / (busy + ready) since sign-in, in millionths, as of the end of the latest work; before, 0."""
+        ended = [index for index, (_, what) in enumerate(agent.spans[:-1]) if what == "busy"]
         spent = {"busy": 0, "ready": 0, "away": 0}
-        ends = [at_ms for at_ms, _ in agent.spans[1:]] + [agent.changed_at_ms]
-        for (since_ms, what), until_ms in zip(agent.spans, ends, strict=False):
-            spent[what] += max(0, until_ms - since_ms)
+        for index in range(ended[-1] + 1 if ended else 0):
+            since_ms, what = agent.spans[index]
+            spent[what] += agent.spans[index + 1][0] - since_ms
         known = spent["busy"] + spent["ready"]
         return spent["busy"] * 1_000_000 // known if known else 0
 

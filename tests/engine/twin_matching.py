@@ -130,12 +130,9 @@ def match(twin: Twin) -> None:
 
 
 def note_changes(twin: Twin) -> None:
-    """Strategies see an agent as of the last change of state."""
+    """Write down who is busy, ready or away from now on."""
     for agent in twin.agents:
         twin.mark(agent)
-        seen = (is_askable(twin, agent) and twin.held_by(agent) is None, twin.free_units(agent), tuple(agent.spans))
-        if seen != agent.seen:
-            agent.seen, agent.changed_at_ms = seen, twin.now_ms
 
 
 def reserve(twin: Twin, call: TwinCall, agent: TwinAgent, role: str = "agent", by: QueuePlan | None = None) -> None:
