@@ -11,13 +11,14 @@ since most rules are easier to follow without rooms. A line about a queue or age
 
 import re
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import msgspec
 
 from dispatch.hours import Hours
 from dispatch.plan import AgentPlan, Plan, QueuePlan, Relaxation, Way
-from tests.scenarios.times import WEEKDAYS, duration_ms
+from tests.scenarios.times import WEEKDAYS, Clock, duration_ms
 
 Settings = dict[str, Any]
 
@@ -74,7 +75,7 @@ def _with_one(plan: Plan, kind: str, name: str, settings: list[str], offset_minu
         one = known or QueuePlan(id=name, media="external", recording="off")
         said: dict[str, Callable[[str], Settings]] = {
             key: lambda value, key=key: _hours(one.hours, key, value, offset_minutes)  # type: ignore[misc]
-            for key in ("hours", "special")
+            for key in ("hours", "special", "clock_change")
         }
         for setting in settings:
             one = msgspec.structs.replace(one, **_settings([setting], QUEUE_FIELDS, said))
@@ -139,8 +140,14 @@ def _way(text: str) -> Way:
 
 
 def _hours(known: Hours | None, key: str, text: str, offset_minutes: int) -> Settings:
-    """`hours Mon-Fri 09:00-12:00 13:00-17:00, Sat 10:00-12:00`; `special 2026-03-03 closed, 2026-03-04 10:00-12:00`."""
+    """`hours Mon-Fri 09:00-12:00 13:00-17:00, Sat 10:00-12:00`; `special 2026-03-03 closed, 2026-03-04 10:00-12:00`.
+
+    `clock_change 2026-03-29 02:00 UTC+02:00`: from that time, by the clock before it, local time has that offset.
+    """
     hours = known or Hours(weekly=[[] for _ in range(7)], offset_minutes=offset_minutes)
+    if key == "clock_change":
+        change = _clock_change(text, offset_minutes)
+        return {"hours": msgspec.structs.replace(hours, offset_changes=[*hours.offset_changes, change])}
     for part in text.split(", "):
         days, *spans = part.split(" ")
         found = [] if spans == ["closed"] else [_span(span) for span in spans]
@@ -152,6 +159,13 @@ def _hours(known: Hours | None, key: str, text: str, offset_minutes: int) -> Set
             weekly = [found if day in meant else spans for day, spans in enumerate(hours.weekly)]
             hours = msgspec.structs.replace(hours, weekly=weekly)
     return {"hours": hours}
+
+
+def _clock_change(text: str, offset_minutes: int) -> tuple[int, int]:
+    day, clock, offset = text.split(" ")
+    hours, minutes = (int(part) for part in offset.removeprefix("UTC").split(":"))
+    at_ms = Clock(date.fromisoformat(day), offset_minutes).instant_ms(clock + ":00")
+    return at_ms, hours * 60 + minutes
 
 
 def _span(text: str) -> tuple[int, int]:

@@ -33,6 +33,8 @@ RULE_TABLES = (
     "A reservation",
 )
 """Sections whose tables say one rule a line."""
+WITHOUT_SCENARIO = "What always holds"
+"""A section that every scenario shows: its numbers are checked after each of their steps."""
 TABLE_HEADS = {"strategy", "rule", "limit", "what happens"}
 
 
@@ -99,6 +101,9 @@ def rules() -> set[str]:
         named = next((begun for pattern in RULE if (begun := pattern.match(line))), row)
         if line.startswith("## "):
             section = line.removeprefix("## ")
+        if section == WITHOUT_SCENARIO:
+            continue
+        if line.startswith("## "):
             found.add(section)
         elif named:
             found.add(f"{section} / {re.split(r'[:(]', named[1].replace('`', ''))[0].strip(' .')}")
