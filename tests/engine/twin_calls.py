@@ -51,11 +51,11 @@ def _delays(twin: Twin, call: TwinCall, ring: TwinRing, outcome: str) -> tuple[i
 
 
 def release_favourite(twin: Twin, call: TwinCall, agent: TwinAgent, reason: str) -> None:
-    """The call is no longer kept for this agent; a call kept for ever stays so."""
+    """The call is no longer kept for this agent; one kept for ever stays so, and a window that has passed is over already."""
     favourite = call.favourite
     if favourite is None or favourite.agent_id != agent.plan.id or call.state not in ("waiting", "reserved"):
         return
-    if favourite.until_ms and favourite.rule not in KEPT_FOR_EVER:
+    if favourite.until_ms >= twin.now_ms and favourite.rule not in KEPT_FOR_EVER:
         drop_favourite(twin, call, reason)
 
 

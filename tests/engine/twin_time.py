@@ -79,7 +79,7 @@ def _of_waiting(twin: Twin, call: TwinCall) -> list[tuple[int, int]]:
         return []
     queue, favourite, waits = twin.queue_of(call), call.favourite, call.state == "waiting"
     wait_until_ms = (call.entered_at_ms or call.queued_at_ms) + queue.wait_ms_max
-    is_kept = favourite is not None and favourite.until_ms and favourite.rule not in KEPT_FOR_EVER
+    is_kept = favourite is not None and favourite.until_ms >= twin.now_ms and favourite.rule not in KEPT_FOR_EVER
     return [
         (wait_until_ms if waits and queue.wait_ms_max and not call.is_callback else 0, tm.WAIT),
         (favourite.until_ms if favourite is not None and is_kept else 0, tm.FAVOURITE),

@@ -105,7 +105,7 @@ def _apply_plan(twin: Twin, command: cm.ApplyPlan) -> str:
         move(twin, call, target, "retired")
     for call in twin.calls:
         agent = twin.agent(call.favourite.agent_id) if call.favourite else None
-        is_kept = call.favourite and call.favourite.until_ms and call.favourite.rule not in KEPT_FOR_EVER
+        is_kept = call.favourite and call.favourite.until_ms >= twin.now_ms and call.favourite.rule not in KEPT_FOR_EVER
         if is_kept and (agent is None or agent.is_retired) and call.state in ("waiting", "reserved"):
             drop_favourite(twin, call, "signed_out")
         relax(twin, call)
