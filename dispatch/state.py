@@ -66,8 +66,7 @@ class State:
         self.pools: dict[PoolKey, Pool] = {}
         self.kinds: dict[Need, Kind] = {}
         self.candidates: dict[str, Candidate] = {}
-        self.answers_by_id: dict[str, dict[str, Remembered]] = {}
-        """Principal -> id -> answer, for principals who were given many and asked again."""
+        self.answers_by_id: dict[str, dict[str, Remembered]] = {}  # Of principals who were given many and asked again.
         self.standing: dict[str, WaitingLine] = {}
         """Call -> the line it stands in."""
         self.joints: dict[str, Key] = {}
@@ -342,12 +341,10 @@ class State:
         """Make every index anew from the records, as after a restore, a replay or a new plan."""
         self.unplaced, self.freed, self.reopened, self.is_led_on = [], [], [], False
         self.standing, self.joints, self.rung = {}, {}, []
-        self._uncounted = []
-        self.answers_by_id = {}
+        self._uncounted, self.answers_by_id = [], {}
         self.holds = {call.id: call.held_agent_id for call in self.calls.values() if call.held_agent_id}
-        self.pools, self.kinds, self.candidates = {}, {}, {}
+        self.pools, self.kinds, self.candidates, self.queues = {}, {}, {}, {}
         self.timers.clear()
-        self.queues = {}
         for queue_plan in self.plan.queues:
             self._open_queue(queue_plan)
         for queue_plan in self.retired_plans.values():

@@ -64,7 +64,7 @@ def check_coming_back(engine: Engine, journal: list[bytes]) -> None:
 
 def _check_agent(state: State, agent: Agent) -> None:
     paid = sum(work.cost_units for work in agent.wrap_ups.values())
-    engaged = {call_id: lc.WRAP_UP for call_id in agent.wrap_ups}
+    engaged = dict.fromkeys(agent.wrap_ups, lc.WRAP_UP)
     for call in state.calls.values():
         ring, party = call.reservation_of(agent.id), call.party_of(agent.id)
         paid += ring.cost_units if ring else 0
