@@ -59,5 +59,5 @@ class JointReleased(Fact, tag=46, frozen=True):
     call_id: str
     agent_id: str
     reason: str
-    """`time`, `reserved`, `agent_left`, `call_left` or `overtaken`."""
+    """`time`, `reserved`, `agent_left` or `call_left`."""
     not_before_ms: int = 0
