@@ -77,7 +77,7 @@ def draw(agents: Curve, waiting: Curve) -> None:
         axes.legend(frameon=False)
     left.set_ylabel("CPU µs a command")
     left.set_ylim(bottom=0)
-    figure.suptitle("A command costs the same in a larger hall and beside a longer line", x=0.01, ha="left")
+    figure.suptitle("What a command costs in a larger hall and beside a longer line", x=0.01, ha="left")
     PLOT.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(PLOT, dpi=110, metadata={"Software": None})
 
