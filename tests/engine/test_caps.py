@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from dispatch import commands as cm
 from dispatch.plan import Way
 from dispatch.wishes import Wishes
 from tests.engine.scene import Scene, agent, plan, queue
@@ -16,8 +17,16 @@ def test_in_call_max_at_the_bound_and_one_past(cap: int) -> None:
     for number in range(cap + 1):
         scene.request(f"c{number}")
     assert [scene.call(f"c{number}").state for number in range(cap + 1)] == ["reserved"] * cap + ["waiting"]
-    scene.talk("c0")
+    scene.accept("c0")
+    scene.ready("a0", "a1", "a2", "a3")
     assert scene.state(f"c{cap}") == "waiting"
+    scene.request("after-accept")
+    assert scene.state("after-accept") == "waiting"
+    scene.hang_up("after-accept")
+    scene.do(cm.ReportConnected("c0"))
+    scene.request("after-connected")
+    assert scene.state("after-connected") == "waiting"
+    scene.hang_up("after-connected")
     scene.request("elsewhere", "other")
     assert scene.call("elsewhere").state == "reserved"
     scene.hang_up("c0")

@@ -4,6 +4,7 @@ import pytest
 
 from dispatch import commands as cm
 from dispatch import events as ev
+from dispatch.wishes import Wishes
 from tests.engine.scene import Scene, agent, plan, queue
 
 DELAYS = {
@@ -148,6 +149,20 @@ def test_the_longer_of_two_delays_holds() -> None:
     assert scene.state("c3") == "waiting"
     scene.wait(1)
     assert scene.state("c3") == "reserved anna"
+
+
+def test_a_shorter_refusal_does_not_end_a_longer_one() -> None:
+    """Given ben excluded, when he is asked into the talk by name and declines, then he stays excluded for ever."""
+    scene = Scene(queue(decline_delay_ms=1_000), agent("anna"), agent("ben"))
+    scene.connect("agent:anna")
+    scene.ready("anna", "ben")
+    scene.request("c1", wishes=Wishes(excluded_agent_ids=["ben"]))
+    scene.talk("c1")
+    scene.do(cm.InviteParty("c1", "third", "ben"))
+    scene.decline("c1", "ben")
+    scene.disconnect("agent:anna")
+    scene.wait(60_000)
+    assert (scene.call("c1").state, scene.agent("ben").activity) == ("waiting", "ready")
 
 
 @pytest.mark.parametrize("misses_max", [1, 2, 3])

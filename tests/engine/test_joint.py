@@ -200,6 +200,17 @@ def test_a_call_kept_for_an_agent_waits_for_that_one_as_the_agent() -> None:
     assert pair(scene) == {"anna": "agent", "eve": "expert"}
 
 
+def test_a_partner_who_declines_does_not_release_the_favourite() -> None:
+    """Given a joint call kept for anna, when the expert declines, then it is still anna's with the next expert."""
+    scene = hall("art", "anna", "eve")
+    scene.request("c1", "pairs", wishes=Wishes(preferred_agent_id="anna"))
+    assert pair(scene) == {"anna": "agent", "eve": "expert"}
+    scene.decline("c1", "eve")
+    assert scene.count(ev.FavouriteReleased) == 0
+    scene.ready("ed")
+    assert pair(scene) == {"anna": "agent", "ed": "expert"}
+
+
 # -- the hold
 
 

@@ -151,6 +151,21 @@ def test_whom_a_supervisor_may_put_in(state: str, reason: str) -> None:
     assert scene.state("c1") == ("connected anna" if reason else "connected ben")
 
 
+def test_whoever_takes_over_has_room_for_more_and_is_not_in_it_already() -> None:
+    """Given agents with room for three, then the owner and who rings are refused all the same; another counts one call."""
+    scene = Scene(queue(), *(agent(one, capacity_units=300) for one in ("anna", "ben", "cleo")))
+    scene.ready("anna")
+    scene.request("c1")
+    scene.talk("c1")
+    scene.ready("ben", "cleo")
+    scene.do(cm.InviteParty("c1", "third", "ben", principal=ANNA))
+    for agent_id in ("anna", "ben"):
+        assert scene.do(cm.TakeOver("c1", agent_id, principal=SUE)).reason == "agent_unavailable"
+    assert scene.do(cm.TakeOver("c1", "cleo", principal=SUE)).is_accepted
+    assert (scene.agent("cleo").answered_count, scene.agent("cleo").used_units) == (1, 100)
+    assert scene.do(cm.TakeOver("c1", "anna", principal=SUE)).reason == "agent_unavailable", "still in wrap-up with it"
+
+
 def test_nobody_takes_over_what_is_theirs_or_is_not_there() -> None:
     """Given a talk, then its own owner, an unknown agent and an unknown call are refused by name."""
     scene = talking()

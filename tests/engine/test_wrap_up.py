@@ -21,6 +21,7 @@ def after_a_talk(**fields: object) -> Scene:
 def test_none_frees_the_agent_at_once() -> None:
     """Given no wrap-up, when the call ends, then the agent gets the next one in the same step."""
     scene = after_a_talk(wrap_up="none")
+    assert (scene.only(ev.CallEnded).wrap_up, scene.only(ev.CallEnded).wrap_up_until_ms) == ("none", 0)
     assert scene.state("c2") == "reserved anna"
 
 
