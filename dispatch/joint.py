@@ -31,9 +31,9 @@ def serve_in_order(engine: Decider, kept: list[Key]) -> None:
         if not lane.queue.is_serving:
             continue
         if lane.expert_pool is not None:
-            if _serve_joint(engine, call, lane, lane.expert_pool):
-                # Who was held and has units left is free for calls that are more due: begin again with the first, in every
-                # queue, since not all have been looked at.
+            if _serve_joint(engine, call, lane, lane.expert_pool) or not state.joints:
+                # Who was held and has units left is free for calls that are more due, and after the last joint call the others
+                # are matched together: begin again with the first, in every queue, since not all have been looked at.
                 state.reopened = list(state.queues.values())
                 state.is_touched = True
                 return

@@ -66,9 +66,23 @@ def release_favourite(engine: Decider, call: Call, reason: str) -> None:
 
 
 def release_kept(engine: Decider, agent_id: str) -> None:
-    """The agent signed out: calls that were kept for them are anybody's."""
+    """The agent signed out: calls that were kept for them are anybody's.
+
+    Those that stand in no line now (the customer is away, the next attempt of a callback has not come) are released when
+    they come back, see `release_absent`.
+    """
     state = engine.state
     candidate = state.candidates.get(agent_id)
     if candidate is not None:
         for key in list(candidate.kept):
             release_favourite(engine, state.calls[key[2]], "signed_out")
+
+
+def release_absent(engine: Decider, calls: list[Call]) -> None:
+    """Of calls that begin to wait or wait again: nobody waits for a favourite who signed out meanwhile."""
+    state = engine.state
+    for call in list(calls):
+        if call.favourite is not None and state.may_stand(call) and call.not_before_ms <= engine.now_ms:
+            agent = state.agents.get(state.kept_for(call))
+            if agent is not None and agent.activity == lc.OFFLINE:
+                release_favourite(engine, call, "signed_out")

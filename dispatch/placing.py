@@ -13,6 +13,7 @@ from dispatch.lanes import Lane, Queue
 from dispatch.limits import lead_on_all
 from dispatch.matching import Decider, most_due, offer_rest, place_agent, place_call, reserve
 from dispatch.model import Call
+from dispatch.patience import release_absent
 from dispatch.state import State
 from dispatch.waiting import WaitingLine
 
@@ -27,6 +28,8 @@ def place(engine: Decider) -> None:
             lead_on_all(engine)
         if state.holds:
             settle_holds(engine)
+        if state.unplaced:
+            release_absent(engine, state.unplaced)
         calls, agents, queues = state.unplaced, state.freed, state.reopened
         if not (calls or agents or queues):
             if not state.rung:

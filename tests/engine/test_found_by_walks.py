@@ -2,6 +2,7 @@
 
 from dispatch import commands as cm
 from dispatch import events as ev
+from dispatch.plan import QueuePlan
 from dispatch.wishes import Wishes
 from tests.engine.scene import START_MS, Scene, agent, plan, queue
 
@@ -140,3 +141,60 @@ def test_a_window_that_ends_while_it_rings_is_told_after_an_outage_too() -> None
     scene.do(cm.Resume(1_000))
     scene.wait(5_000)
     assert scene.only(ev.FavouriteReleased) == ev.FavouriteReleased(until_ms, "c1", "anna", "window")
+
+
+def test_nobody_waits_for_a_favourite_who_signed_out_while_the_call_was_elsewhere() -> None:
+    """Given a call kept for an agent whose grace ends while they connect, when it comes back, then anybody is asked at once."""
+    scene = Scene(
+        queue(preferred_window_ms=60_000, connecting_timeout_ms=60_000),
+        agent("anna"),
+        agent("ben"),
+        reconnect_grace_ms=1_000,
+    )
+    scene.connect("agent:anna")
+    scene.ready("anna", "ben")
+    scene.request("c1", wishes=Wishes(preferred_agent_id="anna"))
+    scene.accept("c1")
+    scene.disconnect("agent:anna")
+    scene.wait(1_000)
+    assert scene.only(ev.FavouriteReleased).reason == "signed_out"
+    assert asked(scene, "c1") == ["ben"]
+
+
+def test_nobody_waits_for_a_favourite_who_signed_out_while_the_customer_was_away() -> None:
+    """Given a kept call whose customer is cut off, when the favourite signs out, then whoever is free is asked on return."""
+    scene = Scene(queue(preferred_window_ms=600_000), agent("anna"), agent("ben"))
+    scene.ready("anna")
+    scene.do(cm.SetActivity("anna", "not_ready"))
+    scene.connect("customer:zoe")
+    scene.request("c1", customer_id="zoe", wishes=Wishes(preferred_agent_id="anna"))
+    scene.ready("ben")
+    scene.disconnect("customer:zoe")
+    scene.do(cm.SetActivity("anna", "offline"))
+    assert scene.state("c1") == "waiting"
+    scene.connect("customer:zoe", "k2")
+    assert asked(scene, "c1") == ["ben"]
+
+
+def test_after_the_last_joint_call_the_others_are_matched_together() -> None:
+    """Given a joint call before two that want the same agent, when all are placed at once, then all three are served."""
+    agents = (
+        agent("eve", skills={"sign": 1}),
+        agent("ed", skills={"sign": 1}),
+        agent("anna", skills={"talk": 1}),
+        agent("both", skills={"talk": 1, "fx": 1}),
+    )
+
+    def hall(level: int) -> list[QueuePlan]:
+        return [
+            queue("pairs", need={"sign": level}, joint_need={"sign": 1}, joint_hold_ms=0),
+            queue("easy", need={"talk": level}, strategy="most_skilled"),
+            queue("hard", need={"fx": level}),
+        ]
+
+    scene = Scene(*hall(9), *agents)
+    scene.ready("both", "anna", "eve", "ed")
+    for call_id, queue_id in (("c1", "pairs"), ("c2", "easy"), ("c3", "hard")):
+        scene.request(call_id, queue_id)
+    scene.replan(plan(*hall(1), *agents))
+    assert (asked(scene, "c1"), asked(scene, "c2"), asked(scene, "c3")) == (["eve", "ed"], ["anna"], ["both"])

@@ -59,6 +59,15 @@ def release_favourite(twin: Twin, call: TwinCall, agent: TwinAgent, reason: str)
         drop_favourite(twin, call, reason)
 
 
+def release_absent(twin: Twin) -> None:
+    """Nobody waits for a favourite who has signed out."""
+    for call in twin.calls:
+        agent = twin.agent(call.favourite.agent_id) if call.favourite else None
+        may_ring = call.is_in_line() and call.not_before_ms <= twin.now_ms
+        if agent is not None and agent.activity == "offline" and may_ring:
+            release_favourite(twin, call, agent, "signed_out")
+
+
 def drop_favourite(twin: Twin, call: TwinCall, reason: str) -> None:
     favourite = call.favourite
     assert favourite is not None
@@ -85,9 +94,7 @@ def set_activity(twin: Twin, agent: TwinAgent, activity: str, reason: str) -> No
     agent.activity, agent.reason = activity, reason
     twin.mark(agent)
     if activity == "offline":
-        for call in twin.calls:
-            if call.state == "waiting":
-                release_favourite(twin, call, agent, "signed_out")
+        release_absent(twin)
 
 
 def end_wrap_up(twin: Twin, agent: TwinAgent, work: TwinWork, how: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from dispatch.plan import QueuePlan, Way
 from dispatch.wishes import NEVER_MS, Favourite, Wishes
 from tests.engine.twin import Twin, TwinAgent, TwinCall
-from tests.engine.twin_calls import drop_favourite, end
+from tests.engine.twin_calls import drop_favourite, end, release_absent
 from tests.engine.twin_hours import phase
 from tests.engine.twin_matching import able, is_at_cap, match, meets, release_held
 
@@ -132,6 +132,7 @@ def sweep(twin: Twin) -> None:
 
 def settle(twin: Twin) -> None:
     """The end of every step: who met a limit is led on, then everybody is matched."""
+    release_absent(twin)
     sweep(twin)
     match(twin)
 
