@@ -202,8 +202,10 @@ def open_steps(engine: Decider, call: Call) -> None:
 
 
 def waiting_calls(state: State, queue: Queue) -> list[Call]:
-    """Calls of the queue that stand in a line, the most due first."""
-    return [state.calls[key[2]] for key in sorted(key for line in queue.lines() for key in line)]
+    """Calls of the queue that have a place, or will have one after this very step; the most due first."""
+    keys = {key for line in queue.lines() for key in line}
+    keys |= {state.key(call) for call in state.unplaced if call.queue_id == queue.plan.id and state.may_stand(call)}
+    return [state.calls[key[2]] for key in sorted(keys)]
 
 
 def lead_on_all(engine: Decider) -> None:
@@ -214,9 +216,8 @@ def lead_on_all(engine: Decider) -> None:
         if not queue.counts[lc.WAITING] or not (is_closed or queue.plan.on_no_agents):
             continue
         known: dict[object, bool] = {}
-        unplaced = [call for call in state.unplaced if call.queue_id == queue.plan.id and call.id not in state.standing]
-        for call in waiting_calls(state, queue) + unplaced:
-            if not state.may_stand(call) or call.queue_id != queue.plan.id or _is_spared(call):
+        for call in waiting_calls(state, queue):
+            if _is_spared(call):
                 continue
             if is_closed:
                 lead_on(engine, call, "queue_closed")

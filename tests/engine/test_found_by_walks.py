@@ -2,7 +2,8 @@
 
 from dispatch import commands as cm
 from dispatch import events as ev
-from dispatch.plan import QueuePlan
+from dispatch.hours import Hours
+from dispatch.plan import QueuePlan, Way
 from dispatch.wishes import Wishes
 from tests.engine.scene import START_MS, Scene, agent, plan, queue
 
@@ -198,3 +199,20 @@ def test_after_the_last_joint_call_the_others_are_matched_together() -> None:
         scene.request(call_id, queue_id)
     scene.replan(plan(*hall(1), *agents))
     assert (asked(scene, "c1"), asked(scene, "c2"), asked(scene, "c3")) == (["eve", "ed"], ["anna"], ["both"])
+
+
+def test_the_most_due_call_has_the_first_way_when_a_queue_closes() -> None:
+    """Given room for one callback, when a call comes back at closing time beside a less due one, then it has the room."""
+    hours = Hours(weekly=[[(0, 1_440)], [(0, 1_334)], *[[(0, 1_440)]] * 5])
+    closing = {"hours": hours, "on_closed": [Way("callback")], "callbacks_max": 1, "closing_grace_ms": 0}
+    scene = Scene(queue(**closing), agent("anna"), reservation_grace_ms=1_000, reconnect_grace_ms=86_400_000)
+    closes_at_ms = START_MS + 40_000
+    scene.connect("agent:anna")
+    scene.ready("anna")
+    scene.request("c1")
+    scene.request("c2")
+    scene.wait(closes_at_ms - 1_000 - scene.now_ms)
+    assert (scene.state("c1"), scene.state("c2")) == ("reserved anna", "waiting")
+    scene.disconnect("agent:anna")
+    scene.wait(1_000)
+    assert (scene.call("c1").is_callback, scene.state("c2")) == (True, "ended")

@@ -118,11 +118,11 @@ def relax(twin: Twin, call: TwinCall) -> None:
 
 
 def sweep(twin: Twin) -> None:
-    """Waiting calls of queues that are closed, and of those that mind and have no agent signed in."""
-    for call in list(twin.calls):
+    """Waiting calls of queues that are closed, and of those that mind and have no agent signed in; the most due first."""
+    for call in [call for queue in twin.queues for call in twin.line(queue.id)]:
         queue = twin.queue_of(call)
         is_invited = call.favourite is not None and call.favourite.rule == "invitation"
-        if not call.is_in_line() or call.is_callback or is_invited:
+        if call.is_callback or is_invited:
             continue
         if phase(queue, twin.now_ms) == "closed":
             meet_limit(twin, call, queue.on_closed, "queue_closed")
