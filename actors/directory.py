@@ -1,10 +1,11 @@
-"""The directory: which shard actor owns a division now, and which incarnation of a part fills a slot.
+"""The directory: which shard actor owns a division now, which slot is to host it, and which incarnation fills a slot.
 
 Rules: an entry carries the epoch its owner took from the journal; an older epoch never overwrites a newer one, so a
 frozen predecessor cannot take callers back (SAFETY.md 13). The directory only finds; what protects is the journal's
-fence.
+fence. The placement is a wish: it changes by compare and set, so that two who place at once do not undo each other.
 
-Not here: epochs themselves (`journal`), who starts shards (`supervisor`).
+Not here: epochs themselves (`journal`), who starts shards (`supervisor`), which slot is chosen (`placement`), how a division
+gets there (`moving`).
 """
 
 import msgspec
@@ -16,6 +17,20 @@ from actors.store_client import Script, StoreClient
 class Owner(Struct, frozen=True):
     epoch: int
     actor_name: str
+
+    @property
+    def slot_id(self) -> str:
+        """The slot whose incarnation this actor is or was."""
+        return slot_of(self.actor_name)
+
+
+class Placement(Struct, frozen=True):
+    """Where divisions are to be hosted."""
+
+    version: int
+    """Grows with every change; what `write_placement` expects."""
+    slots: dict[str, str]
+    """Division -> slot id (`shard-0`); a division that nobody has placed yet is missing."""
 
 
 class PartEntry(Struct, frozen=True):
@@ -38,6 +53,24 @@ return 1
 """)
 
 
+_NOTE_ALIVE = Script("""
+if tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0') > tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'alive_at_ms', ARGV[2])
+return 1
+""")
+
+_WRITE_PLACEMENT = Script("""
+if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then return 1 end
+if tonumber(redis.call('HGET', KEYS[1], ARGV[3]) or '0') ~= tonumber(ARGV[4]) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('HINCRBY', KEYS[1], ARGV[3], 1)
+return 1
+""")
+_PLACEMENT_KEY = "tellerhall:placement"
+_VERSION_FIELD = "@version"
+"""Among the divisions; no id begins like that (`dispatch.plan.Id`)."""
+
+
 class Directory:
     """Owners by division, in the store. Every method may raise StoreUnavailable."""
 
@@ -55,14 +88,34 @@ class Directory:
         [is_written] = await self._client.run_script(_WRITE_OWNER, [([_key(division_id)], [epoch, actor_name])])
         return bool(is_written)
 
-    async def note_alive(self, division_ids: list[str], at_ms: int) -> None:
-        """The owner lived at `at_ms`: how a successor knows how long nobody could be heard (SAFETY.md 8)."""
-        await self._client.run([("HSET", _key(division_id), "alive_at_ms", at_ms) for division_id in division_ids])
+    async def note_alive(self, epochs: dict[str, int], at_ms: int) -> set[str]:
+        """Renew the lease of these divisions, given with the epoch under which they are owned, in one round trip.
+
+        Returns those that a newer epoch owns: whoever asks must not read or decide in them any more (SAFETY.md 13). For the
+        others `at_ms` tells a successor how long nobody could be heard (SAFETY.md 8).
+        """
+        answers = await self._client.run_script(
+            _NOTE_ALIVE, [([_key(division_id)], [epoch, at_ms]) for division_id, epoch in epochs.items()]
+        )
+        return {division_id for division_id, is_ours in zip(epochs, answers, strict=True) if not is_ours}
 
     async def read_alive(self, division_id: str) -> int:
         """Return when an owner of the division lived last; 0 when none ever did."""
         [at_ms] = await self._client.run([("HGET", _key(division_id), "alive_at_ms")])
         return int(at_ms or 0)
+
+    async def read_placement(self) -> Placement:
+        """Return which slot is to host which division."""
+        [fields] = await self._client.run([("HGETALL", _PLACEMENT_KEY)])
+        slots = {field.decode(): value.decode() for field, value in fields.items()}
+        return Placement(int(slots.pop(_VERSION_FIELD, "0")), slots)
+
+    async def write_placement(self, division_id: str, slot_id: str, expected: int) -> bool:
+        """Place a division. False: the placement is no longer of the version `expected`; read it again and think again."""
+        [is_written] = await self._client.run_script(
+            _WRITE_PLACEMENT, [([_PLACEMENT_KEY], [division_id, slot_id, _VERSION_FIELD, expected])]
+        )
+        return bool(is_written)
 
     async def next_incarnation(self, slot: str) -> int:
         """Count the incarnations of a part of the hall, from 1; the number goes into its name."""
@@ -77,6 +130,11 @@ class Directory:
         """Return what was noted last, by slot."""
         [fields] = await self._client.run([("HGETALL", "tellerhall:parts")])
         return {slot.decode(): _part_entry(value) for slot, value in fields.items()}
+
+
+def slot_of(actor_name: str) -> str:
+    """Return the slot that the actor fills or filled: `shard-1-e7` filled `shard-1`."""
+    return actor_name.rpartition("-e")[0] or actor_name
 
 
 def _part_entry(value: bytes) -> PartEntry:

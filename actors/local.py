@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from actors.directory import Owner, Placement
 from actors.hall import FOLLOWER_NAME, Hall
 from actors.items import decode_history_items, encode
 from actors.journal import Journal
@@ -58,29 +59,49 @@ class LocalNetwork:
 
 
 class LocalDirectory:
-    """Owners by division, in memory; the twin of `directory.Directory`."""
+    """Owners and placement by division, in memory; the twin of `directory.Directory`."""
 
     def __init__(self) -> None:
-        self._owners: dict[str, tuple[int, str]] = {}
+        self._owners: dict[str, Owner] = {}
         self._alive_at_ms: dict[str, int] = {}
+        self._placement = Placement(0, {})
 
     async def owner_name(self, division_id: str) -> str:
         """Return who owns the division. Raises PeerGone."""
         if division_id not in self._owners:
             raise PeerGone(f"nobody owns {division_id}")
-        return self._owners[division_id][1]
+        return self._owners[division_id].actor_name
+
+    async def read_owner(self, division_id: str) -> Owner | None:
+        return self._owners.get(division_id)
 
     async def write_owner(self, division_id: str, epoch: int, actor_name: str) -> bool:
-        if epoch < self._owners.get(division_id, (0, ""))[0]:
+        present = self._owners.get(division_id)
+        if present is not None and (
+            epoch < present.epoch or (epoch == present.epoch and actor_name != present.actor_name)
+        ):
             return False
-        self._owners[division_id] = (epoch, actor_name)
+        self._owners[division_id] = Owner(epoch, actor_name)
         return True
 
-    async def note_alive(self, division_ids: list[str], at_ms: int) -> None:
-        self._alive_at_ms.update(dict.fromkeys(division_ids, at_ms))
+    async def note_alive(self, epochs: dict[str, int], at_ms: int) -> set[str]:
+        lost = {one for one, epoch in epochs.items() if one in self._owners and self._owners[one].epoch > epoch}
+        self._alive_at_ms.update(dict.fromkeys(epochs.keys() - lost, at_ms))
+        return lost
 
     async def read_alive(self, division_id: str) -> int:
         return self._alive_at_ms.get(division_id, 0)
+
+    async def read_placement(self) -> Placement:
+        return self._placement
+
+    async def write_placement(self, division_id: str, slot_id: str, expected: int) -> bool:
+        if self._placement.slots.get(division_id) == slot_id:
+            return True
+        if self._placement.version != expected:
+            return False
+        self._placement = Placement(expected + 1, {**self._placement.slots, division_id: slot_id})
+        return True
 
 
 class LocalFollower:

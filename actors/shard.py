@@ -65,7 +65,7 @@ class Owners(Protocol):
 
     async def write_owner(self, division_id: str, epoch: int, actor_name: str) -> bool: ...
 
-    async def note_alive(self, division_ids: list[str], at_ms: int) -> None: ...
+    async def note_alive(self, epochs: dict[str, int], at_ms: int) -> set[str]: ...
 
     async def read_alive(self, division_id: str) -> int: ...
 
@@ -326,7 +326,8 @@ class Shard:
         if began_s is not None and (time.monotonic() - began_s) * 1_000 > STALL_MS:
             return False
         try:
-            await self._directory.note_alive(list(self.divisions), self._clock.now_ms())
+            epochs = {one: division.epoch for one, division in self.divisions.items()}
+            await self._directory.note_alive(epochs, self._clock.now_ms())
         except StoreUnavailable:
             return False
         return True

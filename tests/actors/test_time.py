@@ -65,7 +65,7 @@ async def test_after_a_recovery_resume_comes_before_what_is_due(
     """8: given a ringing call and an outage longer than it may ring; then after the recovery it rings on."""
     reservation_id = await ringing(hall)
     assert local.shard is not None
-    await local.directory.note_alive(["main"], local.shard._clock.now_ms())
+    await local.directory.note_alive({"main": 1}, local.shard._clock.now_ms())
     await local.kill_shard()
     await asyncio.sleep(1.2)
     await local.start_shard()
@@ -177,10 +177,10 @@ class SilentDirectory(LocalDirectory):
 
     is_silent = False
 
-    async def note_alive(self, division_ids: list[str], at_ms: int) -> None:
+    async def note_alive(self, epochs: dict[str, int], at_ms: int) -> set[str]:
         if self.is_silent:
             raise StoreUnavailable("timeout")
-        await super().note_alive(division_ids, at_ms)
+        return await super().note_alive(epochs, at_ms)
 
 
 async def test_a_store_that_is_silent_ends_no_lease(journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch) -> None:
