@@ -20,6 +20,8 @@ class Submit(Struct, array_like=True, tag="submit"):
 
     division_id: str
     command: Command
+    traceparent: str = ""
+    """Of the request that it is part of (`tracing`); nothing decides by it."""
 
 
 class Subscribe(Struct, array_like=True, tag="subscribe"):

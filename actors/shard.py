@@ -25,23 +25,28 @@ from msgspec import Struct
 
 from actors.audience import Audience
 from actors.clock import SteadyClock
+from actors.disk import DiskFloor
 from actors.hosting import HostedDivision
 from actors.inbox import Inbox
 from actors.intake import Intake, Work
 from actors.items import ReadStatus, Submit, Subscribe, Unsubscribe, WorkerHello, decode_items, encode
 from actors.journal import Append, Fenced, Journal, StoreUnavailable
+from actors.logs import write_lines
+from actors.measures import ShardMeasures
 from actors.performer import Performer
 from actors.reading import disowned_rooms, read
+from actors.reporting import shard_status
 from actors.stepping import Stepping, is_clock_behind
+from actors.transitions import lines_of
 from dispatch.commands import Command, LoseGateway
 from dispatch.effects import Reply
-from dispatch.lifecycle import LIVE_STATES
 
 TURN_MAX = 5_000
 """Items in one turn: 50 ms of steps, so that an answer never waits longer for its neighbours."""
 STALL_MS = 1_000
 """What took longer was an outage: nobody was heard, so leases and graces move (SAFETY.md 8)."""
 ALIVE_EVERY_S = 1.0
+DISK_EVERY_S = 1.0
 RETRY_FIRST_S = 0.02
 RETRY_MAX_S = 0.5
 STOP_S = 5.0
@@ -73,7 +78,15 @@ class Owners(Protocol):
 class Shard:
     """Hosts some divisions. `start`, then `receive` and `poll`; `ended` is set when it must not go on."""
 
-    def __init__(self, settings: ShardSettings, journal: Journal, directory: Owners, performer: Performer) -> None:
+    def __init__(
+        self,
+        settings: ShardSettings,
+        journal: Journal,
+        directory: Owners,
+        performer: Performer,
+        disk: DiskFloor | None = None,
+    ) -> None:
+        """`disk`: below its floor no new call is taken; None: no disk is looked at."""
         self.settings = settings
         self._journal = journal
         self._directory = directory
@@ -84,7 +97,9 @@ class Shard:
         self.ended = asyncio.Event()
         self._inbox = Inbox()
         self._intake = Intake(self._clock)
-        self._stepping = Stepping(self._clock, self._intake, performer, self._again)
+        self.disk = disk or DiskFloor()
+        self.measures = ShardMeasures()
+        self._stepping = Stepping(self._clock, self._intake, performer, self._again, self.disk)
         self._tasks: list[asyncio.Task[None]] = []
         self._outages_ms = dict.fromkeys(settings.division_ids, 0)
         """Division -> the outage that its next turn has to make up for."""
@@ -97,10 +112,20 @@ class Shard:
     def __repr__(self) -> str:
         return f"<Shard {self.settings.name} waiting={len(self._intake)} {list(self.divisions.values())}>"
 
+    @property
+    def waiting_count(self) -> int:
+        """Items that wait for a turn."""
+        return len(self._intake)
+
+    def media_rooms(self) -> dict[str, int]:
+        """Rooms of each media worker that this shard knows."""
+        return self._performer.workers.loads()
+
     # -- life
 
     async def start(self) -> None:
         """Own the divisions, come back from the journal, and begin to take turns."""
+        await self.disk.look()
         for division in self.divisions.values():
             await self._own(division)
         for division in self.divisions.values():
@@ -113,6 +138,7 @@ class Shard:
         self._tasks = [
             asyncio.create_task(self._guard(self._take_turns), name="turns"),
             asyncio.create_task(self._guard(self._keep_alive), name="alive"),
+            asyncio.create_task(self._guard(self._watch_disk), name="disk"),
         ]
 
     async def _own(self, division: HostedDivision) -> None:
@@ -193,6 +219,7 @@ class Shard:
             self._make_up_for(self._clock.now_ms() - due_ms)
 
     async def _turn(self, works: list[Work]) -> None:
+        began_s = time.monotonic()
         self.turns_count += 1
         self.items_count += len(works)
         works_by_division: dict[str, list[Work]] = {one: [] for one in self.divisions}
@@ -206,6 +233,8 @@ class Shard:
         if appends:
             await self._make_durable(appends)
         self._release(works, replies)
+        if works or appends:
+            self.measures.turn_s.observe(time.monotonic() - began_s)
 
     # -- durable, then visible
 
@@ -213,7 +242,9 @@ class Shard:
         """Wait until the store has the entries. Raises Fenced."""
         self._append_began_s = time.monotonic()
         await self._again(lambda: self._journal.append(appends))
-        took_ms = int((time.monotonic() - self._append_began_s) * 1_000)
+        took_s = time.monotonic() - self._append_began_s
+        took_ms = int(took_s * 1_000)
+        self.measures.append_s.observe(took_s)
         self._append_began_s = None
         if took_ms > STALL_MS:
             log.warning("journal.stalled", shard=self.settings.name, took_ms=took_ms)
@@ -239,11 +270,14 @@ class Shard:
                 return
             except StoreUnavailable as error:
                 log.warning("store.unavailable", shard=self.settings.name, reason=error.reason)
+                self.measures.store_retries_count += 1
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, RETRY_MAX_S)
                 self._intake.refuse_old()
 
     def _release(self, works: list[Work], replies: dict[Work, Reply]) -> None:
+        lines = [line for one in self.divisions.values() for line in lines_of(one.division_id, one.events)]
+        write_lines(lines)
         for division in self.divisions.values():
             notices, effects = division.release()
             self.audience.tell(division.division_id, notices)
@@ -258,6 +292,8 @@ class Shard:
         if division is None:
             work.refuse("not_owner")
             return
+        if reply is not None and reply.reason:
+            self.measures.refuse(reply.reason)
         if reply is None and not isinstance(work.item, ReadStatus):
             work.refuse(division.stopped_reason)
             return
@@ -280,26 +316,8 @@ class Shard:
         if isinstance(item, Submit):
             return reply
         if isinstance(item, ReadStatus):
-            return self._status(item.division_id)
+            return shard_status(self, item.division_id)
         return read(state, item, self._clock.now_ms())
-
-    def _status(self, division_id: str) -> dict[str, Any]:
-        division = self.divisions[division_id]
-        state = division.engine.state
-        live = {one: sum(queue.counts[one] for queue in state.queues.values()) for one in LIVE_STATES}
-        return {
-            "shard": self.settings.name,
-            "epoch": division.epoch,
-            "batch": division.batch,
-            "stopped_reason": division.stopped_reason,
-            "admitted_count": state.calls_admitted_count,
-            "calls_in_memory": len(state.calls),
-            **{f"live_{one}": count for one, count in live.items()},
-            "waiting_items": len(self._intake),
-            "turns_count": self.turns_count,
-            "items_count": self.items_count,
-            "media_rooms": self._performer.workers.loads(),
-        }
 
     # -- once a second
 
@@ -319,6 +337,11 @@ class Shard:
             for division_id, division in self.divisions.items():
                 if is_clock_behind(division):
                     log.error("clock.behind_journal", division=division_id)
+
+    async def _watch_disk(self) -> None:
+        while not self.ended.is_set():
+            await asyncio.sleep(DISK_EVERY_S)
+            await self.disk.look()
 
     async def _is_store_answering(self) -> bool:
         """No lease ends while nobody could renew it (SAFETY.md 9)."""

@@ -16,10 +16,12 @@ import structlog
 
 from actors.audience import is_replaced
 from actors.clock import SteadyClock
+from actors.disk import DiskFloor
 from actors.hosting import HostedDivision
 from actors.intake import Intake, Work
 from actors.items import Item, Submit, Subscribe, Unsubscribe, WorkerHello
 from actors.performer import Performer
+from actors.tracing import CALLS
 from dispatch.commands import Command, Connect, Disconnect, InviteCustomer, RequestCall, Resume
 from dispatch.effects import Reply
 
@@ -47,11 +49,12 @@ class _StepFailed(Exception):
 class Stepping:
     """Belongs to one shard."""
 
-    def __init__(self, clock: SteadyClock, intake: Intake, performer: Performer, again: Again) -> None:
+    def __init__(self, clock: SteadyClock, intake: Intake, performer: Performer, again: Again, disk: DiskFloor) -> None:
         self._clock = clock
         self._intake = intake
         self._performer = performer
         self._again = again
+        self._disk = disk
         self._quarantine: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         """(division, principal, command id)."""
 
@@ -105,10 +108,19 @@ class Stepping:
         if isinstance(work.item, Subscribe) and is_replaced(state, work.item):
             return Reply("replaced")
         # A repeat for a call that exists is answered from memory, whatever the clock says.
-        is_new = isinstance(command, RequestCall | InviteCustomer) and command.call_id not in state.calls
-        if is_new and is_clock_behind(division):
-            return Reply("clock_behind")
+        if isinstance(command, RequestCall | InviteCustomer) and command.call_id not in state.calls:
+            closed = self._why_closed(division)
+            if closed:
+                return Reply(closed)
+            if isinstance(work.item, Submit):
+                CALLS.remember(command.call_id, work.item.traceparent)
         return division.step(command, work.at_ms)
+
+    def _why_closed(self, division: HostedDivision) -> str:
+        """Name what keeps new calls out of the hall, while those in progress go on; empty: nothing does."""
+        if is_clock_behind(division):
+            return "clock_behind"
+        return "disk_low" if self._disk.is_low else ""
 
     def _is_quarantined(self, division: HostedDivision, work: Work, command: Command) -> bool:
         key = (division.division_id, command.principal, command.id)

@@ -1,0 +1,58 @@
+"""One log line for each step in a call's life, written once it is durable.
+
+Rules: a line holds ids, states and reasons from a list; nothing that a person wrote, so also no reason in free words. It is
+written with its turn's others in one go: a line costs about a microsecond, a line of its own sixteen (structlog, measured).
+
+Not here: the histories that people ask for (`archive`), which hold everything.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from actors.tracing import CALLS, trace_id_of
+from dispatch import events as ev
+from dispatch import events_rooms as rooms
+from dispatch import events_talking as talking
+
+_TOLD: dict[type[Any], tuple[str, tuple[str, ...]]] = {
+    ev.CallQueued: ("call.queued", ("queue_id",)),
+    ev.CallRefused: ("call.refused", ("queue_id", "reason")),
+    ev.CallReserved: ("call.reserved", ("agent_id", "role", "attempt")),
+    ev.ReservationAccepted: ("call.accepted", ("agent_id",)),
+    ev.ReservationClosed: ("call.not_accepted", ("agent_id", "outcome")),
+    ev.CallConnected: ("call.connected", ("agent_id",)),
+    ev.CallRequeued: ("call.requeued", ("agent_id", "reason")),
+    ev.CallMoved: ("call.moved", ("queue_id", "reason")),
+    ev.CallEnded: ("call.ended", ("agent_id", "reason", "waited_ms", "talked_ms")),
+    talking.CallInvited: ("call.invited", ("agent_id",)),
+    talking.InvitationAccepted: ("call.invitation_accepted", ()),
+    talking.CallTransferred: ("call.transferred", ("from_agent_id", "queue_id")),
+    talking.OwnershipMoved: ("call.owner_moved", ("to_agent_id",)),
+    rooms.RoomAssigned: ("room.assigned", ("worker_id", "worker_epoch", "attempt")),
+    rooms.RoomLost: ("room.lost", ("attempt", "reason")),
+    rooms.RecordingFailed: ("recording.failed", ("attempt", "party", "reason")),
+    rooms.RecordingSealed: ("recording.sealed", ("attempt",)),
+    rooms.RecordingMissing: ("recording.missing", ("attempt",)),
+}
+_NAMED = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
+"""A reason that the code gave. What staff may write in its place is for the history alone."""
+
+
+def lines_of(division_id: str, events: Iterable[Any]) -> list[dict[str, Any]]:
+    """Return the lines for these events, in order. Calls that were forgotten give their trace back."""
+    lines = []
+    for event in events:
+        told = _TOLD.get(type(event))
+        if told is None:
+            if type(event) is ev.CallForgotten:
+                CALLS.forget(event.call_id)
+            continue
+        line: dict[str, Any] = {"event": told[0], "call_id": event.call_id, "division": division_id}
+        for name in told[1]:
+            value = getattr(event, name)
+            if name != "reason" or _NAMED.match(value):
+                line[name] = value
+        line["trace_id"] = trace_id_of(CALLS.of(event.call_id))
+        lines.append(line)
+    return lines
