@@ -22,6 +22,7 @@ FLOOR_BYTES = 1024**3
 FLOOR_RATIO = 0.05
 """Where nothing is set, the smaller of the two counts: 1 GiB holds an hour of the journal of a busy hall, and a small disk is
 not to be refused from the start."""
+EVERY_S = 1.0
 LOOK_S = 2.0
 """A local disk answers in microseconds; a network's that does not within this time is named as unknown."""
 
@@ -81,6 +82,12 @@ class DiskFloor:
         self.places, self._look = self._look.result(), None
         if self.is_low != was_low:
             log.warning("disk.low" if self.is_low else "disk.enough", places=self.values())
+
+    async def watch(self) -> None:
+        """Look once a second until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(EVERY_S)
 
     def values(self) -> list[dict[str, Any]]:
         """The last look, for a status."""

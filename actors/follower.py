@@ -15,6 +15,8 @@ Not here: where it runs and who restarts it (`wiring`).
 """
 
 import asyncio
+import time
+from typing import Any
 
 import structlog
 
@@ -64,6 +66,8 @@ class Follower:
         self._archive_batch = 0
         self._snapshot_batch = 0
         self._snapshot_at_s = 0.0
+        self._snapshot_at_ms = 0
+        """Of the journal's snapshot, by the wall clock; one that an earlier follower wrote is as old as its last event."""
         self._failure = ""
 
     def __repr__(self) -> str:
@@ -76,6 +80,10 @@ class Follower:
             "archive_batch": self._archive_batch,
             "snapshot_batch": self._snapshot_batch,
         }
+
+    def report(self) -> dict[str, Any]:
+        """What operators are told: the positions, the snapshot's instant (0: there is none), and what is in the way."""
+        return {**self.measures(), "snapshot_at_ms": self._snapshot_at_ms, "failure": self._failure}
 
     async def run(self) -> None:
         """Follow until cancelled; wait out troubles of store and disk. Raises FollowerStopped."""
@@ -149,6 +157,7 @@ class Follower:
             engine = Engine.restore(self._division_id, b"".join(pieces))
         self._engine, self._engine_batch, self._archive_batch = engine, batch, cursor
         self._snapshot_batch, self._snapshot_at_s = batch, asyncio.get_running_loop().time()
+        self._snapshot_at_ms = engine.now_ms if batch else 0
 
     async def _begin_after(self, gap: JournalGap) -> None:
         """Somebody trimmed what we had not read: another follower, which then has done our work, or a lost archive."""
@@ -204,4 +213,5 @@ class Follower:
         pieces = [data[start : start + PIECE_BYTES_MAX] for start in range(0, len(data), PIECE_BYTES_MAX)]
         await self._journal.write_snapshot(self._division_id, self._engine_batch, pieces)
         self._snapshot_batch = self._engine_batch
+        self._snapshot_at_ms = time.time_ns() // 1_000_000
         await self._journal.trim(self._division_id, min(self._snapshot_batch, self._archive_batch))

@@ -24,6 +24,7 @@ from actors.items import (
     Notice,
     ReadAgents,
     ReadHistory,
+    ReadPart,
     ReadPositions,
     ReadQueues,
     ReadStatus,
@@ -41,6 +42,7 @@ from actors.performer import media_actor_name
 from actors.skill_queue import SkillQueueHandle
 from actors.store_client import StoreUnavailable
 from actors.subscription import Deliver, OnReset, Subscription
+from actors.tracing import current_traceparent
 from dispatch.commands import Command
 from dispatch.effects import Reply
 from dispatch.events import Event
@@ -90,6 +92,7 @@ class Hall:
         self._feeds: dict[str, Feed] = {}
         self._media: dict[str, Mailbox] = {}
         self._follower: Mailbox | None = None
+        self._closing: set[asyncio.Future[None]] = set()
 
     def __repr__(self) -> str:
         return f"<Hall {list(self._mailboxes.values())} {list(self._feeds.values())}>"
@@ -121,7 +124,7 @@ class Hall:
 
     async def submit(self, command: Command, division_id: str = "") -> Reply:
         """Return the engine's answer once it is durable. Raises HallUnavailable: repeat with the same command id."""
-        reply: Reply = await self.ask(Submit(self._division(division_id), command))
+        reply: Reply = await self.ask(Submit(self._division(division_id), command, current_traceparent()))
         return reply
 
     async def ask(self, item: Any) -> Any:
@@ -143,11 +146,24 @@ class Hall:
 
     async def history(self, call_id: str, division_id: str = "") -> list[Event]:
         """Every event of a call, from the archive; what is durable now is in it."""
-        if self._follower is None:
-            self._follower = Mailbox(FOLLOWER_NAME, lambda: self._network.peer(FOLLOWER_NAME))
-        body = await self._follower.send(ReadHistory(self._division(division_id), call_id))
+        body = await self._follower_mailbox().send(ReadHistory(self._division(division_id), call_id))
         events: list[Event] = decode_answer(ReadHistory, body)
         return events
+
+    def _follower_mailbox(self) -> Mailbox:
+        if self._follower is None:
+            self._follower = Mailbox(FOLLOWER_NAME, lambda: self._network.peer(FOLLOWER_NAME))
+        return self._follower
+
+    async def part_status(self, name: str) -> dict[str, Any]:
+        """What the follower, or the media worker of that actor name, says of itself. Raises HallUnavailable."""
+        mailbox = self._follower_mailbox() if name == FOLLOWER_NAME else self._media_mailbox(name)
+        answer: dict[str, Any] = decode_answer(ReadPart, await mailbox.send(ReadPart()))
+        return answer
+
+    def waiting_letters(self) -> dict[str, int]:
+        """Division -> letters that wait here for its shard."""
+        return {division_id: mailbox.waiting_count for division_id, mailbox in self._mailboxes.items()}
 
     async def status(self) -> dict[str, Any]:
         """What each division's shard says of itself, or `unavailable`; what runs; whether the store answers."""
@@ -215,16 +231,21 @@ class Hall:
         self, worker_id: str, worker_epoch: int, call_id: str, attempt: int, party: str, sdp_offer: str
     ) -> str:
         """Return the media worker's SDP answer for one party. Raises MediaRefused, HallUnavailable."""
-        name = media_actor_name(worker_id, worker_epoch)
-        mailbox = self._media.pop(name, None) or Mailbox(name, lambda: self._network.peer(name))
-        self._media[name] = mailbox
-        if len(self._media) > MEDIA_MAILBOXES_MAX:
-            # The one that was not used for longest: its worker has most likely gone.
-            await self._media.pop(next(iter(self._media))).close()
+        mailbox = self._media_mailbox(media_actor_name(worker_id, worker_epoch))
         answer = decode_media_answer(await mailbox.send(SdpOffer(call_id, attempt, party, sdp_offer)))
         if answer.reason:
             raise MediaRefused(answer.reason)
         return answer.sdp
+
+    def _media_mailbox(self, name: str) -> Mailbox:
+        mailbox = self._media.pop(name, None) or Mailbox(name, lambda: self._network.peer(name))
+        self._media[name] = mailbox
+        if len(self._media) > MEDIA_MAILBOXES_MAX:
+            # The one that was not used for longest: its worker has most likely gone.
+            closing = asyncio.ensure_future(self._media.pop(next(iter(self._media))).close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        return mailbox
 
     async def hello(self, item: WorkerHello) -> list[tuple[str, int]]:
         """A media worker's word to one division; returns its rooms that the division disowns."""
@@ -247,7 +268,7 @@ class Hall:
         parts: list[Feed | Mailbox] = [*self._feeds.values(), *self._mailboxes.values(), *self._media.values()]
         if self._follower is not None:
             parts.append(self._follower)
-        await asyncio.gather(*(part.close() for part in parts))
+        await asyncio.gather(*(part.close() for part in parts), *self._closing)
 
 
 def owner_from(directory_read: Callable[[str], Awaitable[Any]]) -> FindOwner:

@@ -99,6 +99,10 @@ class ReadHistory(Struct, array_like=True, tag="history"):
     call_id: str
 
 
+class ReadPart(Struct, array_like=True, tag="part"):
+    """For a part that is no shard (follower, media worker): what it says of itself. Answer: names to values."""
+
+
 Read = ReadStatus | ReadCall | ReadAgent | ReadQueue | ReadQueues | ReadAgents | ReadPositions
 Item = Submit | Subscribe | Unsubscribe | WorkerHello | Read
 
@@ -140,6 +144,7 @@ ANSWER_TYPES: dict[type[Any], Any] = {
     ReadPositions: list[PositionView],
     ReadStatus: dict[str, Any],
     ReadHistory: list[Event],
+    ReadPart: dict[str, Any],
 }
 
 _REFUSAL_HEAD = b"\x81"
@@ -166,11 +171,12 @@ _answer_decoders = {item: msgspec.msgpack.Decoder(answer) for item, answer in AN
 _polled_decoder: msgspec.msgpack.Decoder[Polled] = msgspec.msgpack.Decoder(Polled)
 
 
-_histories_decoder: msgspec.msgpack.Decoder[list[ReadHistory]] = msgspec.msgpack.Decoder(list[ReadHistory])
+FollowerItem = ReadHistory | ReadPart
+_follower_decoder: msgspec.msgpack.Decoder[list[FollowerItem]] = msgspec.msgpack.Decoder(list[FollowerItem])
 
 
-def decode_history_items(payload: bytes) -> list[ReadHistory]:
-    return _histories_decoder.decode(payload)
+def decode_follower_items(payload: bytes) -> list[FollowerItem]:
+    return _follower_decoder.decode(payload)
 
 
 def encode(value: Any) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 from actors.directory import Owner, Placement
 from actors.hall import FOLLOWER_NAME, Hall
-from actors.items import decode_history_items, encode
+from actors.items import ReadPart, decode_follower_items, encode
 from actors.journal import Journal
 from actors.journal_memory import MemoryJournal
 from actors.mailbox import PeerGone
@@ -111,12 +111,15 @@ class LocalFollower:
         self._journal = journal
 
     async def receive(self, sender: str, number: int, payload: bytes) -> bytes:
-        histories = []
-        for item in decode_history_items(payload):
+        answers: list[Any] = []
+        for item in decode_follower_items(payload):
+            if isinstance(item, ReadPart):
+                answers.append({"divisions": {}, "disk": []})
+                continue
             batches = await self._journal.read(item.division_id, 0, 1_000_000)
             events = [event for _, entry in batches for event in decode_events(entry)]
-            histories.append([event for event in events if getattr(event, "call_id", None) == item.call_id])
-        return encode(histories)
+            answers.append([event for event in events if getattr(event, "call_id", None) == item.call_id])
+        return encode(answers)
 
 
 class LocalHall:

@@ -84,6 +84,11 @@ class Mailbox:
     def __repr__(self) -> str:
         return f"<Mailbox {self.name} waiting={len(self._waiting)} in_flight={len(self._in_flight)}>"
 
+    @property
+    def waiting_count(self) -> int:
+        """Letters that are not on their way yet."""
+        return len(self._waiting)
+
     async def send(self, item: Any) -> Raw:
         """Return the peer's answer to `item`. Raises HallUnavailable when the bounds say so.
 

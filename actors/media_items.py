@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from actors.items import ReadPart
+
 
 class OpenRoomOrder(Struct, array_like=True, tag="open"):
     call_id: str
@@ -14,6 +16,8 @@ class OpenRoomOrder(Struct, array_like=True, tag="open"):
     business_reference: str
     division_id: str
     queue_id: str
+    traceparent: str = ""
+    """Of the request that the call began with (`tracing`)."""
 
 
 class CloseRoomOrder(Struct, array_like=True, tag="close"):
@@ -28,7 +32,7 @@ class SdpOffer(Struct, array_like=True, tag="offer"):
     sdp: str
 
 
-MediaItem = OpenRoomOrder | CloseRoomOrder | SdpOffer
+MediaItem = OpenRoomOrder | CloseRoomOrder | SdpOffer | ReadPart
 
 
 class MediaAnswer(Struct, array_like=True):

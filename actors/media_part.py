@@ -11,12 +11,15 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from actors.disk import DiskFloor, DiskSettings
 from actors.hall import Hall, HallUnavailable
 from actors.inbox import Inbox
-from actors.items import WorkerHello, encode
+from actors.items import ReadPart, WorkerHello, encode
 from actors.media_items import CloseRoomOrder, MediaAnswer, MediaItem, OpenRoomOrder, decode_media_items
 from actors.network import Network
 from actors.parts import HallSettings, open_hall
+from actors.reporting import part_facts
+from actors.tracing import CALLS
 from dispatch import commands as cm
 from media import reports as rp
 from media.worker import MediaWorker
@@ -34,6 +37,7 @@ log = structlog.get_logger()
 class MediaPartSettings(Struct, frozen=True):
     hall: HallSettings
     worker: rp.MediaSettings
+    disk: DiskSettings = DiskSettings()
 
 
 class MediaPart:
@@ -45,6 +49,7 @@ class MediaPart:
         self._settings = own
         self._network = network
         self._worker = MediaWorker(own.worker, self._report)
+        self._disk = DiskFloor(own.disk)
         self._inbox = Inbox()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._division_by_room: dict[str, str] = {}
@@ -56,6 +61,7 @@ class MediaPart:
     async def start(self) -> None:
         self._hall, self._client = open_hall(self._settings.hall, self._network)
         await self._worker.start()
+        self._begin(self._disk.watch())
         self._begin(self._say_hello())
 
     async def stop(self) -> None:
@@ -70,7 +76,9 @@ class MediaPart:
         await self._client.close()
 
     async def status(self) -> dict[str, Any]:
-        return dict(self._worker.measures())
+        worker = self._settings.worker
+        own = {"worker_id": worker.worker_id, "worker_epoch": worker.epoch, "rooms_max": worker.rooms_max}
+        return {"measures": self._worker.measures(), "disk": self._disk.values(), **own, **part_facts()}
 
     # -- orders
 
@@ -82,7 +90,9 @@ class MediaPart:
         items = decode_media_items(payload)
         return encode(await asyncio.gather(*(self._carry_out_one(item) for item in items)))
 
-    async def _carry_out_one(self, item: MediaItem) -> MediaAnswer:
+    async def _carry_out_one(self, item: MediaItem) -> MediaAnswer | dict[str, Any]:
+        if isinstance(item, ReadPart):
+            return await self.status()
         try:
             if isinstance(item, OpenRoomOrder):
                 return await self._open(item)
@@ -98,6 +108,7 @@ class MediaPart:
             return MediaAnswer("internal")
 
     async def _open(self, item: OpenRoomOrder) -> MediaAnswer:
+        CALLS.remember(item.call_id, item.traceparent)
         self._division_by_room[item.call_id] = item.division_id
         if len(self._division_by_room) > REPORTS_MAX:
             del self._division_by_room[next(iter(self._division_by_room))]

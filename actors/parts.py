@@ -16,16 +16,18 @@ from msgspec import Struct
 
 from actors.archive import Archive, ArchiveUnavailable
 from actors.directory import Directory
+from actors.disk import DiskFloor, DiskSettings
 from actors.follower import Follower, FollowerStopped
 from actors.hall import Hall, owner_from
 from actors.inbox import Inbox
-from actors.items import decode_history_items, encode, encode_refusal
+from actors.items import ReadPart, decode_follower_items, encode, encode_refusal
 from actors.journal import RedisJournal
 from actors.network import Network
 from actors.people import People
 from actors.performer import Performer
+from actors.reporting import part_facts
 from actors.shard import Shard, ShardSettings
-from actors.store_client import StoreClient, StoreUnavailable
+from actors.store_client import StoreClient, StoreCommand, StoreUnavailable
 from actors.strategies import load_strategies
 
 log = structlog.get_logger()
@@ -50,6 +52,18 @@ class ShardPartSettings(Struct, frozen=True):
     name: str
     division_ids: list[str]
     store: StoreSettings
+    disk: DiskSettings = DiskSettings()
+
+
+class CountingClient(StoreClient):
+    """Counts answers: by them it can be seen from outside that a shard gets on with its replay."""
+
+    answers_count = 0
+
+    async def attempt(self, commands: list[StoreCommand], *, is_atomic: bool = False) -> list[Any]:
+        replies = await super().attempt(commands, is_atomic=is_atomic)
+        self.answers_count += 1
+        return replies
 
 
 class ShardPart:
@@ -59,7 +73,7 @@ class ShardPart:
         self._settings = msgspec.msgpack.decode(settings, type=ShardPartSettings)
         load_strategies()
         store = self._settings.store
-        self._client = StoreClient(store.url)
+        self._client = CountingClient(store.url)
         self._journal = RedisJournal(
             store.url, accept_weaker_durability=store.accept_weaker_durability, client=self._client
         )
@@ -68,6 +82,7 @@ class ShardPart:
             self._journal,
             Directory(self._client),
             Performer(network),
+            DiskFloor(self._settings.disk),
         )
         self.ended = self._shard.ended
 
@@ -86,6 +101,10 @@ class ShardPart:
     async def status(self) -> dict[str, Any]:
         return {"text": repr(self._shard)}
 
+    def progress(self) -> int:
+        """Grows while a start gets on. Called from another thread."""
+        return self._client.answers_count
+
     async def receive(self, sender: str, number: int, payload: bytes) -> bytes:
         return await self._shard.receive(sender, number, payload)
 
@@ -97,6 +116,7 @@ class FollowerPartSettings(Struct, frozen=True):
     division_ids: list[str]
     store: StoreSettings
     archive_folder: str
+    disk: DiskSettings = DiskSettings()
 
 
 class FollowerPart:
@@ -110,10 +130,14 @@ class FollowerPart:
         journal = RedisJournal(own.store.url, accept_weaker_durability=True, client=self._client)
         self._archives = {one: Archive(Path(own.archive_folder), one) for one in own.division_ids}
         self._followers = {one: Follower(journal, archive, one) for one, archive in self._archives.items()}
+        self._disk = DiskFloor(own.disk)
+        self._stopped: set[str] = set()
+        """Divisions that cannot be followed any more."""
         self._inbox = Inbox()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
+        self._begin(self._disk.watch())
         for division_id, follower in self._followers.items():
             self._begin(self._follow(division_id, follower))
 
@@ -125,6 +149,7 @@ class FollowerPart:
             pass  # It has said at what.
         except Exception:
             log.exception("follower.failed", division=division_id)
+        self._stopped.add(division_id)
         log.error("follower.stopped", division=division_id, follower=repr(follower))
 
     async def stop(self) -> None:
@@ -140,10 +165,14 @@ class FollowerPart:
         await self._client.close()
 
     async def status(self) -> dict[str, Any]:
-        return {division_id: follower.measures() for division_id, follower in self._followers.items()}
+        divisions = {
+            division_id: {**follower.report(), "is_stopped": division_id in self._stopped}
+            for division_id, follower in self._followers.items()
+        }
+        return {"divisions": divisions, "disk": self._disk.values(), **part_facts()}
 
     async def receive(self, sender: str, number: int, payload: bytes) -> bytes:
-        return await self._inbox.take(sender, number, lambda: self._begin(self._histories(payload)))
+        return await self._inbox.take(sender, number, lambda: self._begin(self._answers(payload)))
 
     def _begin(self, work: Any) -> "asyncio.Task[Any]":
         task = asyncio.create_task(work)
@@ -151,8 +180,13 @@ class FollowerPart:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _histories(self, payload: bytes) -> bytes:
-        bodies = [await self._history(item.division_id, item.call_id) for item in decode_history_items(payload)]
+    async def _answers(self, payload: bytes) -> bytes:
+        bodies = [
+            encode(await self.status())
+            if isinstance(item, ReadPart)
+            else await self._history(item.division_id, item.call_id)
+            for item in decode_follower_items(payload)
+        ]
         return encode([msgspec.Raw(body) for body in bodies])
 
     async def _history(self, division_id: str, call_id: str) -> bytes:

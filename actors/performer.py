@@ -14,6 +14,7 @@ from actors.items import HallUnavailable, WorkerHello
 from actors.mailbox import Mailbox, Peer
 from actors.media_items import CloseRoomOrder, MediaAnswer, OpenRoomOrder, decode_media_answer
 from actors.network import Network
+from actors.tracing import CALLS
 from actors.workers import Workers
 from dispatch.commands import AssignRoom, Command, LoseWorker, ReportRoomClosed, ReportRoomFailed, ReportRoomOpened
 from dispatch.effects import CloseRoom, Effect, OpenRoom, RequestRoom
@@ -117,6 +118,7 @@ class Performer:
             effect.business_reference,
             effect.division_id,
             effect.queue_id,
+            CALLS.of(effect.call_id),
         )
         answer = await self._send(effect.worker_id, effect.worker_epoch, order)
         command: Command = ReportRoomOpened(call_id=effect.call_id, attempt=effect.attempt)

@@ -46,7 +46,6 @@ TURN_MAX = 5_000
 STALL_MS = 1_000
 """What took longer was an outage: nobody was heard, so leases and graces move (SAFETY.md 8)."""
 ALIVE_EVERY_S = 1.0
-DISK_EVERY_S = 1.0
 RETRY_FIRST_S = 0.02
 RETRY_MAX_S = 0.5
 STOP_S = 5.0
@@ -138,7 +137,7 @@ class Shard:
         self._tasks = [
             asyncio.create_task(self._guard(self._take_turns), name="turns"),
             asyncio.create_task(self._guard(self._keep_alive), name="alive"),
-            asyncio.create_task(self._guard(self._watch_disk), name="disk"),
+            asyncio.create_task(self._guard(self.disk.watch), name="disk"),
         ]
 
     async def _own(self, division: HostedDivision) -> None:
@@ -337,11 +336,6 @@ class Shard:
             for division_id, division in self.divisions.items():
                 if is_clock_behind(division):
                     log.error("clock.behind_journal", division=division_id)
-
-    async def _watch_disk(self) -> None:
-        while not self.ended.is_set():
-            await asyncio.sleep(DISK_EVERY_S)
-            await self.disk.look()
 
     async def _is_store_answering(self) -> bool:
         """No lease ends while nobody could renew it (SAFETY.md 9)."""
