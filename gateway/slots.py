@@ -19,8 +19,9 @@ def slots_of(configuration: Configuration, store_url: str, port: int) -> list[Sl
     store = {"url": store_url, "accept_weaker_durability": configuration.store.accept_weaker_durability}
     hall = {"division_ids": division_ids, "store_url": store_url}
     archive = str(configuration.data_folder / "archive")
-    follower = {"division_ids": division_ids, "store": store, "archive_folder": archive}
-    shard = {"name": "@name", "division_ids": division_ids, "store": store}
+    disk = disk_values(configuration)
+    follower = {"division_ids": division_ids, "store": store, "archive_folder": archive, "disk": disk}
+    shard = {"name": "@name", "division_ids": division_ids, "store": store, "disk": disk}
     return [
         Slot("follower", "follower", "actors.parts:FollowerPart", follower, has_epoch=False),
         Slot("shard-0", "shard", "actors.parts:ShardPart", shard),
@@ -46,7 +47,20 @@ def _media_slot(configuration: Configuration, hall: dict[str, Any], number: int)
         "rooms_max": media.rooms_max,
         "parties_max": 2 * media.rooms_max,
     }
-    return Slot(f"media-{number}", "media", "actors.media_part:MediaPart", {"hall": hall, "worker": worker})
+    settings = {"hall": hall, "worker": worker, "disk": disk_values(configuration)}
+    return Slot(f"media-{number}", "media", "actors.media_part:MediaPart", settings)
+
+
+def disk_values(configuration: Configuration) -> dict[str, Any]:
+    """Where data lie that this hall must not run out of disk for; an existing store's own disk is not ours to see."""
+    folders = {
+        "archive": str(configuration.data_folder / "archive"),
+        "recordings": str(configuration.recordings_folder),
+    }
+    if not configuration.store.url:
+        folders["store"] = str(configuration.data_folder / "store")
+    floor_bytes = configuration.hall.disk_floor_bytes
+    return {"folders": folders, "floor_bytes": floor_bytes if floor_bytes >= 0 else None}
 
 
 def gateway_values(configuration: Configuration, port: int) -> dict[str, Any]:
