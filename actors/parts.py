@@ -127,7 +127,7 @@ class FollowerPart:
         load_strategies()
         self.ended = asyncio.Event()
         self._client = StoreClient(own.store.url)
-        journal = RedisJournal(own.store.url, accept_weaker_durability=True, client=self._client)
+        journal = self._journal = RedisJournal(own.store.url, accept_weaker_durability=True, client=self._client)
         self._archives = {one: Archive(Path(own.archive_folder), one) for one in own.division_ids}
         self._followers = {one: Follower(journal, archive, one) for one, archive in self._archives.items()}
         self._disk = DiskFloor(own.disk)
@@ -169,7 +169,16 @@ class FollowerPart:
             division_id: {**follower.report(), "is_stopped": division_id in self._stopped}
             for division_id, follower in self._followers.items()
         }
-        return {"divisions": divisions, "disk": self._disk.values(), **part_facts()}
+        store = await self._store_facts()
+        return {"divisions": divisions, "store": store, "disk": self._disk.values(), **part_facts()}
+
+    async def _store_facts(self) -> dict[str, Any]:
+        """What the store promises; empty while it does not answer."""
+        try:
+            facts: dict[str, Any] = msgspec.to_builtins(await self._journal.check_durability())
+        except StoreUnavailable:
+            return {}
+        return facts
 
     async def receive(self, sender: str, number: int, payload: bytes) -> bytes:
         return await self._inbox.take(sender, number, lambda: self._begin(self._answers(payload)))
