@@ -34,7 +34,7 @@ from actors.items import (
     WorkerHello,
     decode_answer,
 )
-from actors.mailbox import Mailbox, PeerGone
+from actors.mailbox import LETTER_S, Mailbox, PeerGone
 from actors.media_items import SdpOffer, decode_media_answer
 from actors.network import Network, PollablePeer
 from actors.people import People
@@ -165,18 +165,28 @@ class Hall:
         """Division -> letters that wait here for its shard."""
         return {division_id: mailbox.waiting_count for division_id, mailbox in self._mailboxes.items()}
 
-    async def status(self) -> dict[str, Any]:
-        """What each division's shard says of itself, or `unavailable`; what runs; whether the store answers."""
+    async def status(self, within_s: float = LETTER_S) -> dict[str, Any]:
+        """What each division's shard says of itself, or `unavailable`; what runs; whether the store answers. In `within_s`."""
 
         async def one(division_id: str) -> dict[str, Any]:
             try:
-                answer: dict[str, Any] = await self.ask(ReadStatus(division_id))
+                async with asyncio.timeout(within_s):
+                    answer: dict[str, Any] = await self.ask(ReadStatus(division_id))
             except HallUnavailable as error:
                 return {"unavailable": error.reason}
+            except TimeoutError:
+                return {"unavailable": "not_ready"}
             return answer
 
-        answers = await asyncio.gather(*(one(division_id) for division_id in self.division_ids))
-        return {"divisions": dict(zip(self.division_ids, answers, strict=True)), **await self._parts()}
+        async def parts() -> dict[str, Any]:
+            try:
+                async with asyncio.timeout(within_s):
+                    return await self._parts()
+            except TimeoutError:
+                return {"store": "timeout", "parts": {}}
+
+        found, *answers = await asyncio.gather(parts(), *(one(division_id) for division_id in self.division_ids))
+        return {"divisions": dict(zip(self.division_ids, answers, strict=True)), **found}
 
     async def why_silent(self, otherwise: str = "overloaded") -> str:
         """After something that was not answered in time: name the store if that is silent too. Takes at most `STORE_S`."""
