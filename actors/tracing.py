@@ -14,8 +14,7 @@ import hashlib
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import MutableMapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -44,15 +43,11 @@ def trace_id_of(traceparent: str) -> str:
     return traceparent[3:35]
 
 
-@contextmanager
-def traced(traceparent: str) -> Iterator[str]:
-    """Let everything inside belong to this trace, or to a new one where it is none; yields it."""
+def begin_trace(traceparent: str) -> str:
+    """Let what this asyncio task does from now on belong to that trace, or to a new one where it is none; returns it."""
     own = traceparent if is_traceparent(traceparent) else new_traceparent()
-    token = _current.set(own)
-    try:
-        yield own
-    finally:
-        _current.reset(token)
+    _current.set(own)
+    return own
 
 
 def current_traceparent() -> str:

@@ -1,4 +1,4 @@
-"""The console command `tellerhall`: up, status, token, version; others join through the entry point group.
+"""The console command `tellerhall`: up, status, token, backup, restore, version; others join through the entry point group.
 
 A package may add subcommands: an entry point in `tellerhall.commands` names a function that takes argparse's subparsers.
 """
@@ -22,16 +22,21 @@ from actors import wiring
 from actors.configuration import Configuration, ConfigurationError, load
 from actors.logs import configure_logging
 from gateway.identity import ROLES, DevelopmentIssuer
+from gateway.status_text import status_text
 from gateway.up import Up, run
 
 DEMO = Path(__file__).parent / "demo.toml"
 COMMANDS_GROUP = "tellerhall.commands"
 STATUS_S = 10.0
+NOT_HEALTHY = 3
 DEMO_TOKEN_S = 12 * 3600
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit status: 0 done, 1 it failed, 2 the arguments or the configuration are wrong."""
+    """Run one subcommand; returns the exit status.
+
+    0: done; 1: it failed; 2: the arguments or the configuration are wrong; 3: `status` says that the hall is not healthy.
+    """
     parser = argparse.ArgumentParser(
         prog="tellerhall", description="Routing and dispatch core for remote video banking."
     )
@@ -81,7 +86,11 @@ def _add_up(commands: Any) -> None:
 
 
 def _add_status(commands: Any) -> None:
-    parser = commands.add_parser("status", help="say how the hall of a data folder is")
+    parser = commands.add_parser(
+        "status",
+        help="say how the hall of a data folder is",
+        description="Exit status 0: healthy, 3: not, 1: no answer.",
+    )
     _add_common(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(run=_status)
@@ -177,18 +186,8 @@ def _status(options: argparse.Namespace) -> int:
     except (OSError, ValueError, urllib.error.URLError) as error:
         print(f"the gateway at {address['url']} does not answer: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(status, indent=2) if options.json else _status_text(address["url"], status))
-    return 0
-
-
-def _status_text(url: str, status: dict[str, Any]) -> str:
-    lines = [f"gateway {url}"]
-    for slot, part in status["parts"].items():
-        lines.append(f"  {slot:<20}{part['name']:<20}pid {part['pid']:<10}restarts {part['restarts_count']}")
-    for division_id, one in status["divisions"].items():
-        lines.append(f"division {division_id}")
-        lines += [f"  {name:<20}{value}" for name, value in one.items()]
-    return "\n".join(lines)
+    print(json.dumps(status, indent=2) if options.json else status_text(address["url"], status))
+    return 0 if status["is_healthy"] else NOT_HEALTHY
 
 
 def _token(options: argparse.Namespace) -> int:

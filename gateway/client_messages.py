@@ -47,6 +47,8 @@ class Envelope(Struct):
     id: MessageId
     type: TypeName
     data: Raw = Raw(b"")
+    traceparent: str = ""
+    """W3C Trace Context; one that is malformed counts as none."""
 
 
 class FromClient(Struct):

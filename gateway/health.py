@@ -48,7 +48,7 @@ class Health:
         return json_response({"status": "ready", "gateway_id": self._services.settings.gateway_id})
 
     async def metrics(self, request: web.Request) -> web.Response:
-        await self._read_queues()
+        await asyncio.gather(self._read_queues(), self._read_status())
         return web.Response(body=self._services.metrics.text(), headers=METRICS_TYPE)
 
     async def _read_queues(self) -> None:
@@ -63,6 +63,9 @@ class Health:
                     self._services.metrics.show_queues(division_id, await self._services.hall.queues(division_id))
         except EXPECTED:
             return
+
+    async def _read_status(self) -> None:
+        self._services.metrics.hall.status = await self._services.overview.read()
 
 
 def readiness_problem(status: dict[str, Any]) -> Refused | None:

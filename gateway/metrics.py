@@ -3,8 +3,8 @@
 Rules: every label has few and known values (role, type, reason, code, route, configured queue); nothing that a client
 chooses becomes a label. Observing costs O(1) and never waits.
 
-Not here: what the shard and the media workers measure; it comes with `hall.status()` and `hall.queues()` and is shown as it was
-at the last reading.
+Not here: what shards, follower and media workers measure (`hall_metrics`); the queues' figures come with `hall.queues()` and
+are shown as they were at the last reading.
 """
 
 import math
@@ -14,6 +14,7 @@ from prometheus_client.exposition import generate_latest
 
 from dispatch.views import QueueView
 from gateway.client_messages import ALL_CLIENT_TYPES
+from gateway.hall_metrics import HallMetrics
 from gateway.refusals import KNOWN_REASONS
 
 COMMAND_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
@@ -33,6 +34,8 @@ class Metrics:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self.registry = registry
+        self.hall = HallMetrics()
+        registry.register(self.hall)
         self.connections = Gauge("tellerhall_gateway_connections", "Open WebSockets", ["role"], registry=registry)
         self._received = Counter("tellerhall_gateway_messages_received", "Client messages", ["type"], registry=registry)
         self.sent = Counter("tellerhall_gateway_messages_sent", "Messages to clients", registry=registry)

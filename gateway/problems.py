@@ -7,6 +7,7 @@ this origin alone.
 Not here: which reason has which status (`gateway/refusals.py`).
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,10 +15,15 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from actors.logs import write_lines
+from actors.tracing import begin_trace
 from gateway.metrics import Metrics
 from gateway.refusals import EXPECTED, Refused, refused_by
 
 PROBLEM = "application/problem+json"
+TRACEPARENT = "traceparent"
+CALL_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+"""What may stand in a log; a path may hold anything."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -83,13 +89,27 @@ def problem_middleware(metrics: Metrics) -> Any:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        traceparent = begin_trace(request.headers.get(TRACEPARENT, ""))
         response = await _answer(request, handler, metrics)
         resource = request.match_info.route.resource
         # The route's pattern, never the path itself: a label has few values.
-        metrics.count_request(resource.canonical if resource is not None else "none", request.method, response.status)
+        route = resource.canonical if resource is not None else "none"
+        metrics.count_request(route, request.method, response.status)
+        if request.method != "GET" and not response.prepared:
+            response.headers[TRACEPARENT] = traceparent
+            _note(request, route, response)
         return response
 
     return middleware
+
+
+def _note(request: web.Request, route: str, response: web.StreamResponse) -> None:
+    """Log a request that may have changed something."""
+    call_id = response.headers.get("Location", "").rpartition("/")[2]
+    if not call_id and route.startswith("/v1/calls/{id}"):
+        call_id = request.match_info["id"]
+    line = {"event": "client.request", "route": route, "method": request.method, "status": response.status}
+    write_lines([{**line, **({"call_id": call_id} if CALL_ID.fullmatch(call_id) else {})}])
 
 
 async def _answer(request: web.Request, handler: Handler, metrics: Metrics) -> web.StreamResponse:

@@ -272,7 +272,7 @@ class Rest:
 
     async def show_status(self, request: web.Request) -> web.Response:
         speaker = self._speaker(request, "operator")
-        return json_response(await speaker.within_time(speaker.hall.status()))
+        return json_response(await speaker.within_time(self._services.overview.read()))
 
     async def show_recording(self, request: web.Request) -> web.Response:
         speaker = self._speaker(request, *STAFF)

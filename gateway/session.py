@@ -20,6 +20,8 @@ import structlog
 from msgspec import UNSET
 
 from actors.hall import HallUnavailable, Notice, Subscribed
+from actors.logs import write_lines
+from actors.tracing import begin_trace
 from dispatch import views
 from gateway import agent, customer, translation
 from gateway import client_messages as said
@@ -288,11 +290,13 @@ class Session:
                 )
             envelope = self._codec.envelope(payload)
             re = envelope.id
+            begin_trace(envelope.traceparent)
             self._services.metrics.count_received(envelope.type)
             data = self._codec.data(envelope, self.identity.role)
             if isinstance(data, said.SessionPong | said.SessionAck):
                 return
             value = await self._handlers[type(data)](self._speaker, envelope.id, data)
+            self._note(envelope.type, getattr(data, "call_id", "") or value.get("call_id", ""))
         except Refused as refused:
             self._refuse(refused, re)
         except EXPECTED as error:
@@ -306,11 +310,18 @@ class Session:
 
     def _refuse(self, refused: Refused, re: str = "") -> None:
         self._services.metrics.count_refusal(refused.reason)
+        self._note("refused", "", refused.reason)
         self.connection.say(wire.Error(refused.reason, refused.detail, refused.then or UNSET), re=re or refused.re)
         if refused.reason in MISUNDERSTOOD:
             self._misunderstanding_count += 1
             if self._misunderstanding_count >= MISUNDERSTANDINGS_MAX:
                 self.connection.close(4000)
+
+    def _note(self, what: str, call_id: str, reason: str = "") -> None:
+        """Log what was done: `rtc.stats` come every few seconds from everybody and are measured instead."""
+        if what != said.RtcStats.TYPE:
+            ids = {"connection_id": self.connection_id, **({"call_id": call_id} if call_id else {})}
+            write_lines([{"event": f"client.{what}", **ids, **({"reason": reason} if reason else {})}])
 
     # -- what time does
 

@@ -20,6 +20,7 @@ from gateway.metrics import Metrics
 from gateway.people import People
 from gateway.refusals import Refused
 from gateway.settings import Settings
+from gateway.status import Overview
 
 CALL_NAMESPACE = uuid.UUID("6f1c5d0e-64f3-4c0a-9a63-0f6f6d1a7a10")
 """Makes call ids out of (division, principal, message id). Changing it would make repeats into new calls."""
@@ -30,13 +31,14 @@ T = TypeVar("T")
 class Services:
     """What all speakers of one gateway share."""
 
-    __slots__ = ("hall", "metrics", "people", "settings")
+    __slots__ = ("hall", "metrics", "overview", "people", "settings")
 
     def __init__(self, hall: Hall, settings: Settings) -> None:
         self.hall = hall
         self.settings = settings
         self.people = People(hall)
         self.metrics = Metrics()
+        self.overview = Overview(hall, settings)
 
 
 class Speaker:

@@ -53,6 +53,8 @@ class StubHall:
         self.seq: dict[str, int] = {}
         self.position_views: list[views.PositionView] = []
         self.status_value: dict[str, Any] = {"divisions": {"main": {"epoch": 1, "stopped_reason": ""}}}
+        self.part_values: dict[str, dict[str, Any]] = {}
+        """What follower and media workers answer, by actor name; who is not here is silent."""
         self.delay_s = 0.0
         self.unsubscribed: list[str] = []
         self.subscribed_event = asyncio.Event()
@@ -140,10 +142,18 @@ class StubHall:
     async def person(self, reference: str) -> dict[str, str]:
         return self.people.get(reference, {})
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self, within_s: float = 0.0) -> dict[str, Any]:
         if self.fault is not None:
             raise self.fault
-        return self.status_value
+        return {"store": "", "parts": {}, **self.status_value}
+
+    async def part_status(self, name: str) -> dict[str, Any]:
+        if name not in self.part_values:
+            raise HallUnavailable("not_ready")
+        return self.part_values[name]
+
+    def waiting_letters(self) -> dict[str, int]:
+        return dict.fromkeys(self.division_ids, 0)
 
     async def close(self) -> None:
         return None
