@@ -4,8 +4,8 @@ Rules: an entry carries the epoch its owner took from the journal; an older epoc
 frozen predecessor cannot take callers back (SAFETY.md 13). The directory only finds; what protects is the journal's
 fence. The placement is a wish: it changes by compare and set, so that two who place at once do not undo each other.
 
-Not here: epochs themselves (`journal`), who starts shards (`supervisor`), which slot is chosen (`placement`), how a division
-gets there (`moving`).
+Not here: epochs themselves (`journal`), who starts shards (`supervisor`) and notes them (`office`), which slot is chosen
+(`placement`), how a division gets there (`moving`).
 """
 
 import msgspec
@@ -41,6 +41,8 @@ class PartEntry(Struct, frozen=True):
     started_at_ms: int
     restarts_count: int
     """How often this supervisor had to start the slot anew."""
+    ray_node: str = ""
+    """Where `pid` means something."""
 
 
 _WRITE_OWNER = Script("""
@@ -66,6 +68,10 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('HINCRBY', KEYS[1], ARGV[3], 1)
 return 1
 """)
+
+PARTS_KEY = "tellerhall:{parts}:running"
+INCARNATIONS_KEY = "tellerhall:{parts}:incarnations"
+"""Written by the supervisor alone (`office`), in one step with the look at its epoch: hence one hash tag for all."""
 _PLACEMENT_KEY = "tellerhall:placement"
 _VERSION_FIELD = "@version"
 """Among the divisions; no id begins like that (`dispatch.plan.Id`)."""
@@ -117,18 +123,9 @@ class Directory:
         )
         return bool(is_written)
 
-    async def next_incarnation(self, slot: str) -> int:
-        """Count the incarnations of a part of the hall, from 1; the number goes into its name."""
-        [count] = await self._client.run([("HINCRBY", "tellerhall:incarnations", slot, 1)])
-        return int(count)
-
-    async def write_part(self, slot: str, entry: PartEntry) -> None:
-        """Note which incarnation runs in a slot: for a supervisor that comes after this one, and for people."""
-        await self._client.run([("HSET", "tellerhall:parts", slot, msgspec.msgpack.encode(entry))])
-
     async def read_parts(self) -> dict[str, PartEntry]:
         """Return what was noted last, by slot."""
-        [fields] = await self._client.run([("HGETALL", "tellerhall:parts")])
+        [fields] = await self._client.run([("HGETALL", PARTS_KEY)])
         return {slot.decode(): _part_entry(value) for slot, value in fields.items()}
 
 

@@ -1,35 +1,43 @@
 """The supervisor: keeps what runs equal to what should run.
 
-Each slot (`shard-0`, `follower`, `media-1`, `gateway-1`) holds one incarnation of a part. Its process is looked at
-four times a second (where it is on this machine), its word asked every two seconds; one that is gone or silent is
-ended for certain and followed by the next incarnation, under a name with a higher epoch (SAFETY.md 13). A slot that
-fails again and again is tried ever more slowly, never given up.
+Each slot (`shard-0`, `follower`, `media-1`, `gateway-1`) holds one incarnation of a part. Its process is looked at four
+times a second (where it is on this machine), its control thread asked every second; one that is gone or silent is ended
+for certain and followed by the next incarnation, under a name with a higher epoch (SAFETY.md 13), on a machine that is not
+suspected. A slot that fails again and again is tried ever more slowly, never given up.
 
-Rules: a slot's settings are made when an incarnation starts, so its epoch and name stand in them. A successor of
-the supervisor itself finds the running parts noted in the store and adopts them.
+Rules
+- Nothing is started or ended without the office (`office`): a supervisor that was frozen and has been followed does
+  nothing more and ends.
+- Silence counts only while the supervisor itself ran and held the office: after a freeze of its own everybody has
+  `SILENT_S` again.
+- A slot's settings are made when an incarnation starts, so its epoch and name stand in them.
+- A successor finds the running parts noted in the store and adopts them; what runs and is not noted is ended.
+
+Not here: on which machine (`nodes`), how one part is asked (`incarnation`), who starts a supervisor (`guard`).
 """
 
 import asyncio
 import contextlib
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 from msgspec import Struct
 
+from actors import wiring
 from actors.directory import Directory, PartEntry
+from actors.incarnation import Incarnation, NotStarted, is_born
 from actors.mailbox import PeerGone
 from actors.network import Network
+from actors.nodes import Nodes
+from actors.office import BEAT_S, Office, Superseded
 from actors.store_client import StoreClient, StoreUnavailable
-from actors.wiring import Handle, find, ray_node, spawn
 
-LOOK_S = 0.25
-STATUS_S = 2.0
-SILENT_S = 10.0
-"""A part that has not said a word for so long is taken for dead: a shard replays 50,000 live calls in less."""
+ADOPT_S = 2.0
+"""A part that lives answers in ms, from a thread that does nothing else; a lost machine must not hold up the rest."""
+FACTS_S = 10.0
 PAUSE_FIRST_S = 0.1
 PAUSE_MAX_S = 5.0
 LIVED_S = 30.0
@@ -62,57 +70,57 @@ class SupervisorSettings(Struct, frozen=True):
     slots: list[Slot]
     """In the order of starting; stopped in reverse."""
     store_url: str
-
-
-class Running:
-    """An incarnation in its slot."""
-
-    def __init__(self, handle: Handle, facts: dict[str, Any]) -> None:
-        self.handle = handle
-        self.facts = facts
-        self.started_s = time.monotonic()
-        self.heard_s = self.started_s
+    epoch: int = 0
+    """Of the office, taken by who starts this supervisor."""
 
     @property
-    def pid(self) -> int:
-        return int(self.facts["pid"])
-
-    def is_gone(self) -> bool:
-        """Say whether its process is gone for certain; of one on another machine only its silence tells."""
-        return self.facts["ray_node"] == ray_node() and not is_alive(self.pid)
+    def name(self) -> str:
+        """Of the supervisor's own actor."""
+        return f"{SLOT}-e{self.epoch}"
 
 
 class Supervisor:
-    """A part itself: started by `tellerhall up`."""
+    """A part itself: started by a guard."""
 
     def __init__(self, settings: bytes, network: Network) -> None:
         self._settings = msgspec.msgpack.decode(settings, type=SupervisorSettings)
         self.ended = asyncio.Event()
         self._client = StoreClient(self._settings.store_url)
         self._directory = Directory(self._client)
-        self._running: dict[str, Running] = {}
+        self._office = Office(self._client, self._settings.epoch)
+        self._nodes = Nodes(time.monotonic)
+        self._running: dict[str, Incarnation] = {}
+        self._starting: dict[str, tuple[str, str]] = {}
+        """Slot -> (kind, machine) while a part is on its way."""
         self._restarts: dict[str, int] = {}
+        self._left: dict[str, PartEntry] = {}
+        """What the supervisor before this one had noted."""
         self._tasks: list[asyncio.Task[None]] = []
-        self._owner_heard_s = time.monotonic()
-        """Nobody but `tellerhall up` asks for the status."""
-        self._first = {slot.id: asyncio.Event() for slot in self._settings.slots}
+        self._progress = 0
 
     async def start(self) -> None:
-        """Begin to keep each slot; returns once every part has started once."""
-        await self._directory.write_part(SLOT, PartEntry(SLOT, os.getpid(), time.time_ns() // 1_000_000, 0))
+        """Show that the office is held, and begin to keep each slot. Raises Superseded, StoreUnavailable."""
+        await self._office.beat()
+        self._left = await self._directory.read_parts()
+        entry = PartEntry(self._settings.name, os.getpid(), time.time_ns() // 1_000_000, 0, wiring.ray_node())
+        await self._office.enter_part(SLOT, entry)
         self._tasks = [asyncio.create_task(self._keep(slot), name=slot.id) for slot in self._settings.slots]
-        await asyncio.gather(*(event.wait() for event in self._first.values()))
+        self._tasks.append(asyncio.create_task(self._hold_office()))
+        self._tasks.append(asyncio.create_task(self._end_strays()))
 
     def facts(self) -> dict[str, Any]:
-        """Facts of every part by slot (process ids, ports), and since when no `tellerhall up` asked after this supervisor."""
+        """Facts of every part by slot (process ids, ports); whether all run; a number that grows while parts get on."""
         parts = {slot_id: running.facts for slot_id, running in self._running.items()}
-        return {"parts": parts, "owner_silent_s": time.monotonic() - self._owner_heard_s}
+        is_complete = all(slot.id in parts for slot in self._settings.slots)
+        return {"parts": parts, "is_complete": is_complete, "progress": self._progress}
 
     async def stop(self) -> None:
         """Stop all parts in good order: gateways first, the follower last, so that nothing said is missed."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(StoreUnavailable, Superseded):
+            await self._office.want_nothing()
         for slot in reversed(self._settings.slots):
             running = self._running.pop(slot.id, None)
             if running is None:
@@ -126,11 +134,12 @@ class Supervisor:
         await self._client.close()
 
     async def status(self) -> dict[str, Any]:
-        now_s = self._owner_heard_s = time.monotonic()
+        now_s = time.monotonic()
         return {
             slot.id: {
                 "name": running.handle.name,
                 "pid": running.pid,
+                "ray_node": running.ray_node,
                 "up_s": int(now_s - running.started_s),
                 "restarts": self._restarts.get(slot.id, 0),
             }
@@ -139,24 +148,72 @@ class Supervisor:
             for slot in self._settings.slots
         }
 
+    # -- the office
+
+    async def _hold_office(self) -> None:
+        """Show life; end as soon as another holds the office."""
+        while True:
+            try:
+                await self._office.beat()
+            except StoreUnavailable as error:
+                log.warning("office.not_confirmed", reason=error.reason)
+            except Superseded as error:
+                self._resign(error)
+                return
+            await asyncio.sleep(BEAT_S)
+
+    def _resign(self, error: Superseded) -> None:
+        log.warning("supervisor.superseded", name=self._settings.name, office=str(error))
+        self.ended.set()
+
+    def _end(self, handle: wiring.Handle) -> None:
+        """End a part for certain, unless somebody else decides that by now. Blocks: for a thread."""
+        if self._office.is_trusted():
+            handle.kill()
+
+    async def _end_strays(self) -> None:
+        """End what runs in no slot: of a slot that is no more, or started and never noted by one who died meanwhile."""
+        wanted = {slot.id for slot in self._settings.slots}
+        try:
+            for slot_id in self._left.keys() - wanted - {SLOT}:
+                await self._office.strike_part(slot_id)
+            noted = {entry.name for slot_id, entry in self._left.items() if slot_id in wanted}
+            for name in await wiring.asked(wiring.names):
+                slot_id, _, _ = name.rpartition("-e")
+                is_own = name == self._settings.name or name in noted or self._is_young(name)
+                if not is_own and (slot_id == SLOT or slot_id in wanted or slot_id in self._left):
+                    log.warning("part.stray", name=name)
+                    with contextlib.suppress(PeerGone):
+                        await asyncio.to_thread(self._end, await wiring.asked(wiring.find, name))
+        except (PeerGone, StoreUnavailable, TimeoutError, Superseded) as error:
+            log.warning("strays.not_ended", reason=str(error) or type(error).__name__)
+
+    def _is_young(self, name: str) -> bool:
+        """Say whether this supervisor has started it itself by now."""
+        return any(one.handle.name == name for one in self._running.values()) or any(
+            name.startswith(f"{slot_id}-e") for slot_id in self._starting
+        )
+
     # -- one slot
 
     async def _keep(self, slot: Slot) -> None:
         pause_s = PAUSE_FIRST_S
         is_first = True
-        while True:
+        while not self.ended.is_set():
             try:
                 running = await self._adopt(slot) if is_first else None
                 is_first = False
                 if running is None:
                     running = await self._start(slot)
                 self._running[slot.id] = running
-                self._first[slot.id].set()
                 await self._watch(running)
                 if time.monotonic() - running.started_s > LIVED_S:
                     pause_s = PAUSE_FIRST_S
-            except (PeerGone, StoreUnavailable, TimeoutError) as error:
+            except (PeerGone, StoreUnavailable, TimeoutError, NotStarted) as error:
                 log.warning("part.not_started", slot=slot.id, reason=str(error) or type(error).__name__)
+            except Superseded as error:
+                self._resign(error)
+                return
             except Exception:
                 log.exception("part.failed", slot=slot.id)
             self._running.pop(slot.id, None)
@@ -164,65 +221,90 @@ class Supervisor:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
-    async def _adopt(self, slot: Slot) -> Running | None:
-        """Take over the incarnation that an earlier supervisor left running. Raises StoreUnavailable.
+    async def _adopt(self, slot: Slot) -> Incarnation | None:
+        """Take over the incarnation that an earlier supervisor left running.
 
-        One that runs and does not answer is ended for certain, or it would keep its name and its port from its successor.
+        One that does not answer is ended for certain, or it would keep its name and its port from its successor.
         """
-        entry = (await self._directory.read_parts()).get(slot.id)
+        entry = self._left.get(slot.id)
         if entry is None:
             return None
         try:
-            handle = await asyncio.to_thread(find, entry.name)
-        except PeerGone:
+            handle = await wiring.asked(wiring.find, entry.name)
+        except (PeerGone, TimeoutError):
             return None
         try:
-            return Running(handle, await handle.facts(SILENT_S))
+            await handle.pulse(ADOPT_S)
+            running = Incarnation(handle, await handle.facts(FACTS_S))
         except Exception as error:
             log.warning("part.not_adopted", slot=slot.id, name=entry.name, reason=str(error) or type(error).__name__)
-            handle.kill()
+            if entry.ray_node:
+                self._nodes.suspect(entry.ray_node)
+            await asyncio.to_thread(self._end, handle)
             return None
-
-    async def _start(self, slot: Slot) -> Running:
-        epoch = await self._directory.next_incarnation(slot.id)
-        name, before = slot.name(epoch), slot.name(epoch - 1)
-        # A supervisor that died between starting a part and noting it left one that nobody else would ever end.
-        with contextlib.suppress(PeerGone):
-            (await asyncio.to_thread(find, before)).kill()
-        settings = msgspec.msgpack.encode(_filled(slot.settings, {"@name": name, "@epoch": epoch}))
-        handle = await asyncio.to_thread(spawn, slot.kind, name, slot.class_path, settings)
-        try:
-            running = Running(handle, await handle.start())
-            await self._directory.write_part(slot.id, self._entry(slot, running))
-        except BaseException:
-            handle.kill()
-            raise
-        log.info("part.started", slot=slot.id, name=name, pid=running.pid)
+        log.info("part.adopted", slot=slot.id, name=entry.name, pid=running.pid)
         return running
 
-    def _entry(self, slot: Slot, running: Running) -> PartEntry:
-        restarts_count = self._restarts.get(slot.id, 0)
-        return PartEntry(running.handle.name, running.pid, time.time_ns() // 1_000_000, restarts_count)
-
-    async def _watch(self, running: Running) -> None:
-        """Return when the incarnation is gone or silent; it is ended for certain then."""
+    async def _start(self, slot: Slot) -> Incarnation:
+        epoch = await self._office.next_incarnation(slot.id)
+        name = slot.name(epoch)
+        settings = msgspec.msgpack.encode(_filled(slot.settings, {"@name": name, "@epoch": epoch}))
+        node_id = await self._choose_node(slot)
+        self._starting[slot.id] = slot.kind, node_id
         try:
-            while not running.is_gone():
-                await asyncio.sleep(LOOK_S)
-                now_s = time.monotonic()
-                if now_s - running.heard_s > STATUS_S:
-                    await self._ask(running)
+            handle = await wiring.asked(self._spawn, slot, name, settings, node_id)
+            return await self._bring_up(slot, handle, node_id)
         finally:
-            if not asyncio.current_task().cancelling():  # type: ignore[union-attr]
-                running.handle.kill()
-        log.warning("part.gone", name=running.handle.name, pid=running.pid)
+            del self._starting[slot.id]
 
-    async def _ask(self, running: Running) -> None:
+    async def _choose_node(self, slot: Slot) -> str:
+        running = [(self._kind_of(slot_id), one.ray_node) for slot_id, one in self._running.items()]
+        is_core_needed = wiring.OPTIONS[slot.kind]["num_cpus"] > 0
+        known = await wiring.asked(wiring.ray_nodes)
+        return self._nodes.choose(slot.kind, is_core_needed, known, [*running, *self._starting.values()])
+
+    def _kind_of(self, slot_id: str) -> str:
+        return next((slot.kind for slot in self._settings.slots if slot.id == slot_id), "")
+
+    def _spawn(self, slot: Slot, name: str, settings: bytes, node_id: str) -> wiring.Handle:
+        if not self._office.is_trusted():
+            raise NotStarted("the office is not confirmed")
+        if not slot.has_epoch:
+            # Its predecessor may live on, unnoticed, under the very name.
+            with contextlib.suppress(PeerGone):
+                wiring.find(name).kill()
+        return wiring.spawn(slot.kind, name, slot.class_path, settings, node_id)
+
+    async def _bring_up(self, slot: Slot, handle: wiring.Handle, node_id: str) -> Incarnation:
         try:
-            await running.handle.status(SILENT_S)
-        except TimeoutError as error:
-            raise PeerGone(f"{running.handle.name} has been silent for {SILENT_S} s") from error
-        running.heard_s = time.monotonic()
+            try:
+                await is_born(handle)
+            except (TimeoutError, PeerGone):
+                self._nodes.suspect(node_id)
+                raise
+            running = await Incarnation.started(handle, self._note_progress)
+            restarts_count = self._restarts.get(slot.id, 0)
+            at_ms = time.time_ns() // 1_000_000
+            entry = PartEntry(handle.name, running.pid, at_ms, restarts_count, running.ray_node)
+            await self._office.enter_part(slot.id, entry)
+        except BaseException:
+            # Without the trust too: nobody else knows of this one before it is noted.
+            await asyncio.to_thread(handle.kill)
+            raise
+        log.info("part.started", slot=slot.id, name=handle.name, pid=running.pid, ray_node=running.ray_node)
+        return running
+
+    def _note_progress(self) -> None:
+        self._progress += 1
+
+    async def _watch(self, running: Incarnation) -> None:
+        """Return when the incarnation is gone or silent; it is ended for certain then."""
+        self._note_progress()
+        reason = await running.gone(self._office.is_trusted, lambda: self._nodes.hear(running.ray_node))
+        if reason == "silent":
+            self._nodes.suspect(running.ray_node)
+        log.warning("part.gone", name=running.handle.name, pid=running.pid, reason=reason)
+        await asyncio.to_thread(self._end, running.handle)
 
 
 def _filled(value: Any, own: dict[str, Any]) -> Any:
@@ -231,11 +313,3 @@ def _filled(value: Any, own: dict[str, Any]) -> Any:
     if isinstance(value, list):
         return [_filled(one, own) for one in value]
     return own.get(value, value) if isinstance(value, str) else value
-
-
-def is_alive(pid: int) -> bool:
-    """Say whether the process runs; one that only waits to be reaped does not."""
-    with contextlib.suppress(OSError, ValueError):
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state not in "ZX"
-    return False

@@ -9,9 +9,10 @@ import importlib
 import os
 import secrets
 import tempfile
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -20,12 +21,14 @@ from actors.build import build_digest, handshake
 from actors.logs import configure_logging, part_log
 from actors.mailbox import PeerGone
 from actors.network import Network, PollablePeer
+from actors.nodes import RayNode
 from actors.shard import ShardEnded
 
 NAMESPACE = "tellerhall"
+HEAD = "node:__internal_head__"
+"""A resource that Ray gives to the machine of its head."""
 OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """Ray takes 30 % of all memory by default; nothing of ours travels through its object store. Its least is 75 MiB."""
-START_S = 60.0
 TMP_PREFIX = "th-"
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -41,6 +44,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 CONCURRENCY = 1_000
 """Polls and batches of all gateways wait inside one actor at the same time."""
+CONTROL = "control"
+"""A concurrency group: Ray gives it a thread and a loop of its own, so a part that replays or steps for long still answers
+whether it lives (M: 12 to 32 ms beside a busy main loop). An actor's class needs it, a call names it."""
+CONTROL_CALLS_MAX = 8
+LOOP_BEAT_S = 0.25
+HEAD_S = 10.0
+"""An answer of Ray's head takes ms."""
+T = TypeVar("T")
 
 PRIVATE_UMASK = 0o077
 """Recordings, histories and logs are for the user who runs the hall, and for nobody else on the machine."""
@@ -105,6 +116,10 @@ def shutdown() -> None:
     ray.shutdown()
 
 
+class PeerEnded(PeerGone):
+    """For certain: that incarnation will never answer again."""
+
+
 class PartActor:
     """The Ray actor around a part. Plain until `spawn` hands it to Ray."""
 
@@ -116,14 +131,25 @@ class PartActor:
         self._class = getattr(importlib.import_module(module), name)
         self._settings = settings
         self._part: Any = None
-        self._watch: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loop_beat_s = time.monotonic()
 
     async def start(self) -> dict[str, Any]:
         """Start the part; returns what the supervisor keeps of it."""
+        self._tasks.append(asyncio.create_task(self._beat()))
         self._part = self._class(self._settings, RayNetwork())
         await self._part.start()
-        self._watch = asyncio.create_task(self._end_with_part())
+        self._tasks.append(asyncio.create_task(self._end_with_part()))
         return self.facts()
+
+    async def pulse(self) -> tuple[float, int]:
+        """For how long the main loop has not run, in s, and how far a start has got (`Part.progress`). Runs beside it."""
+        return time.monotonic() - self._loop_beat_s, getattr(self._part, "progress", int)()
+
+    async def _beat(self) -> None:
+        while True:
+            self._loop_beat_s = time.monotonic()
+            await asyncio.sleep(LOOP_BEAT_S)
 
     def facts(self) -> dict[str, Any]:
         """Process id and Ray node, and what the part tells of itself (ports)."""
@@ -135,8 +161,8 @@ class PartActor:
         os._exit(70)
 
     async def stop(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
+        for task in self._tasks[1:]:
+            task.cancel()
         await self._part.stop()
 
     async def status(self) -> dict[str, Any]:
@@ -166,11 +192,16 @@ class Handle:
     def __repr__(self) -> str:
         return f"<Handle {self.name}>"
 
-    async def start(self, timeout_s: float = START_S) -> dict[str, Any]:
-        """Raises PeerGone, TimeoutError, or what the part's own start raised."""
-        async with asyncio.timeout(timeout_s):
-            facts: dict[str, Any] = await answered(self._actor.start.remote())
+    async def start(self) -> dict[str, Any]:
+        """Takes as long as it takes: `pulse` tells whether it gets on. Raises PeerGone, or what the part's own start raised."""
+        facts: dict[str, Any] = await answered(self._actor.start.remote())
         return facts
+
+    async def pulse(self, timeout_s: float) -> tuple[float, int]:
+        """Ask the part's control thread for `PartActor.pulse`. Raises PeerGone, TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            lag_s, progress = await answered(self._actor.pulse.options(concurrency_group=CONTROL).remote())
+        return lag_s, progress
 
     async def facts(self, timeout_s: float) -> dict[str, Any]:
         async with asyncio.timeout(timeout_s):
@@ -209,27 +240,58 @@ def ray_node() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-def spawn(kind: str, name: str, class_path: str, settings: bytes) -> Handle:
-    """Make a detached actor for a part. Raises ValueError while the name is taken."""
+def ray_nodes() -> list[RayNode]:
+    """Return the cluster's machines, as Ray's head knows them: one that was lost counts as alive for 14 s (RAY.md)."""
     import ray
 
-    actor_class = ray.remote(type(kind.capitalize(), (PartActor,), {"__module__": __name__}))
+    return [
+        RayNode(one["NodeID"], bool(one["Alive"]), int(one["Resources"].get("CPU", 0)), HEAD in one["Resources"])
+        for one in ray.nodes()
+    ]
+
+
+def spawn(kind: str, name: str, class_path: str, settings: bytes, node_id: str = "") -> Handle:
+    """Make a detached actor for a part, on the given machine or where Ray likes. Raises ValueError while the name is taken.
+
+    The machine is chosen by us and binding: Ray would take one that it has not yet seen to be lost, and wait for it.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    part_class = type(kind.capitalize(), (PartActor,), {"__module__": __name__})
+    actor_class = ray.remote(concurrency_groups={CONTROL: CONTROL_CALLS_MAX})(part_class)
+    place = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False)} if node_id else {}
     actor = actor_class.options(
-        name=name, namespace=NAMESPACE, lifetime="detached", max_concurrency=CONCURRENCY, **OPTIONS[kind]
+        name=name, namespace=NAMESPACE, lifetime="detached", max_concurrency=CONCURRENCY, **OPTIONS[kind], **place
     ).remote(name.partition("-e")[0], class_path, settings, msgspec.msgpack.encode(build_digest()))
     return Handle(name, actor)
 
 
+def names() -> list[str]:
+    """Return the names of all parts that Ray knows to run, whoever started them."""
+    from ray.util import list_named_actors
+
+    return [str(one) for one in list_named_actors()]
+
+
+async def asked(ask: Callable[..., T], *arguments: Any) -> T:
+    """Ask Ray's head in a thread, for `HEAD_S` at most. Raises TimeoutError, and what `ask` raises."""
+    async with asyncio.timeout(HEAD_S):
+        return await asyncio.to_thread(ask, *arguments)
+
+
 async def answered(reference: Awaitable[Any]) -> Any:
     """Await an actor's answer. What says that the actor is gone, or may be, becomes PeerGone."""
-    from ray.exceptions import RayActorError, RayTaskError
+    from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 
     try:
         return await reference
-    except RayActorError as error:
+    except ActorDiedError as error:
         # One that never came up (another build, a package that is missing) says why in its last line.
         reason = str(error).strip().splitlines()[-1] if error.actor_init_failed else type(error).__name__
-        raise PeerGone(reason) from error
+        raise PeerEnded(reason) from error
+    except RayActorError as error:
+        raise PeerGone(type(error).__name__) from error
     except ShardEnded as error:
         raise PeerGone(type(error).__name__) from error
     except RayTaskError as error:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from actors.guard import Guard
 from actors.network import Network
 from actors.parts import HallSettings, open_hall
 from gateway.app import Gateway, tune_process
@@ -35,7 +36,7 @@ def _decode_path(kind: type[Any], value: Any) -> Any:
 
 
 class GatewayPart:
-    """Hosts one Gateway. `facts` tells the port that it got."""
+    """Hosts one Gateway, and guards the supervisor. `facts` tells the port that it got."""
 
     def __init__(self, settings: bytes, network: Network) -> None:
         self._settings = decode_settings(settings)
@@ -48,8 +49,11 @@ class GatewayPart:
         self._hall, self._client = open_hall(own.hall, self._network, own.gateway.gateway_id)
         self._gateway = Gateway(self._hall, own.gateway)
         await self._gateway.start()
+        self._guarding = asyncio.create_task(Guard(self._client).run(), name="guard")
 
     async def stop(self) -> None:
+        self._guarding.cancel()
+        await asyncio.gather(self._guarding, return_exceptions=True)
         await self._gateway.stop()
         await self._hall.close()
         await self._client.close()

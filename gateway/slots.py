@@ -9,6 +9,7 @@ Not here: the parts themselves (`actors/parts`, `actors/media_part`, `gateway/pa
 from typing import Any
 
 from actors.configuration import Configuration
+from actors.placement import place
 from actors.supervisor import Slot
 from gateway.tls import development_certificate
 
@@ -21,10 +22,25 @@ def slots_of(configuration: Configuration, store_url: str, port: int) -> list[Sl
     archive = str(configuration.data_folder / "archive")
     disk = disk_values(configuration)
     follower = {"division_ids": division_ids, "store": store, "archive_folder": archive, "disk": disk}
-    shard = {"name": "@name", "division_ids": division_ids, "store": store, "disk": disk}
+    slot_ids = [f"shard-{number}" for number in range(configuration.hall.shards)]
+    placed = place(division_ids, slot_ids, {})
     return [
         Slot("follower", "follower", "actors.parts:FollowerPart", follower, has_epoch=False),
-        Slot("shard-0", "shard", "actors.parts:ShardPart", shard),
+        *(
+            Slot(
+                slot_id,
+                "shard",
+                "actors.parts:ShardPart",
+                {
+                    "name": "@name",
+                    "slot_id": slot_id,
+                    "division_ids": [one for one in division_ids if placed[one] == slot_id],
+                    "store": store,
+                    "disk": disk,
+                },
+            )
+            for slot_id in slot_ids
+        ),
         *(_media_slot(configuration, hall, number) for number in range(1, configuration.media.workers + 1)),
         Slot(
             "gateway-1",

@@ -22,21 +22,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import msgspec
 import psutil
 import structlog
 
 from actors import wiring
 from actors.configuration import Configuration, plan_digest
+from actors.directory import Directory
+from actors.guard import Guard, NoSupervisor
 from actors.hall import HallUnavailable
 from actors.journal import NotDurable, RedisJournal
 from actors.logs import FOLDER_VARIABLE
 from actors.mailbox import PeerGone
+from actors.office import Ownership
 from actors.parts import HallSettings, open_hall
+from actors.placement import PlacementContested, settle
 from actors.processes import ProcessRecords
 from actors.store import EmbeddedStore, StoreFailed, StoreFolderTaken
-from actors.store_client import StoreUnavailable
-from actors.supervisor import SupervisorSettings, is_alive
+from actors.store_client import StoreClient, StoreUnavailable
+from actors.supervisor import Slot, SupervisorSettings
 from dispatch.commands import ApplyPlan
 from gateway.identity import open_verifier
 from gateway.part import decode_gateway
@@ -45,15 +48,11 @@ from gateway.slots import gateway_values, slots_of
 from gateway.stopping import finished, heed_signals, unless
 from gateway.tls import server_context
 
-SUPERVISOR = "supervisor"
-SUPERVISOR_START_S = 120.0
+PARTS_START_S = 120.0
+"""Without any part getting on; replaying a large journal may take longer altogether."""
 STOP_S = 40.0
 LOOK_S = 0.5
-SPAWN_TRIES = 40
-"""20 s; Ray takes 2 s to see that a process was killed, and its name is free then."""
-SILENT_S = 10.0
-OWNER_S = 5.0
-"""Ten looks of an `up` that lives."""
+FACTS_S = 10.0
 RECORD_S = 2.0
 """How often new processes are recorded; one that started since is a child of one that is recorded."""
 log = structlog.get_logger("up")
@@ -74,7 +73,9 @@ class Up:
         self._records: ProcessRecords | None = None
         self._store: EmbeddedStore | None = None
         self._ray_folder: Path | None = None
-        self._supervisor: wiring.Handle | None = None
+        self._client: StoreClient | None = None
+        self._guard: Guard | None = None
+        self._ownership: Ownership | None = None
         self._store_url = configuration.store.url
         self._port: socket.socket | None = None
         self.facts: dict[str, Any] = {}
@@ -209,42 +210,39 @@ class Up:
 
     async def _start_supervisor(self) -> None:
         port = self._port.getsockname()[1] if self._port is not None else self.configuration.gateway.port
-        settings = SupervisorSettings(slots_of(self.configuration, self._store_url, port), self._store_url)
-        encoded = msgspec.msgpack.encode(settings)
-        handle = await self._spawn_supervisor(encoded)
-        # Known at once: what it has started by then is for `stop` to end in good order.
-        self._supervisor = handle
+        slots = slots_of(self.configuration, self._store_url, port)
+        self._client = StoreClient(self._store_url)
         try:
-            self.facts = await handle.start(SUPERVISOR_START_S)
-        except Exception as error:
-            what = (
-                f"within {SUPERVISOR_START_S:.0f} s" if isinstance(error, TimeoutError) else f"({_first_line(error)})"
-            )
-            raise CannotStart(f"the parts did not start {what}: see {self.data}/logs") from error
+            await self._take_hall(self._client, slots)
+            # Known from the first instant on: what is started from now on is for `stop` to end in good order.
+            self._guard = Guard(self._client)
+            supervisor = await self._guard.begin(SupervisorSettings(slots, self._store_url))
+            await self._parts_started(supervisor)
+        except (NoSupervisor, PeerGone, StoreUnavailable, PlacementContested, TimeoutError) as error:
+            raise CannotStart(f"the parts did not start ({_first_line(error)}): see {self.data}/logs") from error
 
-    async def _spawn_supervisor(self, settings: bytes) -> wiring.Handle:
-        """One that was killed, or that outlived its `up` on a cluster, is followed by ours, which adopts its parts."""
-        for _ in range(SPAWN_TRIES):
-            try:
-                return await asyncio.to_thread(
-                    wiring.spawn, SUPERVISOR, SUPERVISOR, "actors.supervisor:Supervisor", settings
-                )
-            except ValueError:
-                await self._end_orphan()
-                await asyncio.sleep(LOOK_S)
-        raise CannotStart("this Ray cluster has a supervisor already: another hall runs there")
+    async def _take_hall(self, client: StoreClient, slots: list[Slot]) -> None:
+        """The embedded store is ours alone; another may be that of a hall that runs."""
+        self._ownership = Ownership(client)
+        if self.configuration.ray.address and not await self._ownership.take():
+            self._ownership = None
+            raise CannotStart("another `tellerhall up` runs a hall with this store: stop it first")
+        division_ids = [plan.division_id for plan in self.configuration.divisions]
+        await settle(Directory(client), division_ids, [slot.id for slot in slots if slot.kind == "shard"])
 
-    async def _end_orphan(self) -> None:
-        """End the supervisor that has the name, unless somebody asked after it lately: that one has an `up`."""
-        try:
-            handle = await asyncio.to_thread(wiring.find, SUPERVISOR)
-            if (await handle.facts(SILENT_S))["owner_silent_s"] < OWNER_S:
+    async def _parts_started(self, supervisor: wiring.Handle) -> None:
+        """Return once every part runs. Raises CannotStart when none gets on any more, PeerGone, TimeoutError."""
+        progress, got_on_s = -1, time.monotonic()
+        while True:
+            facts = await supervisor.facts(FACTS_S)
+            if facts["is_complete"]:
+                self.facts = facts
                 return
-        except PeerGone:
-            return  # Ray has not noticed yet, or just now.
-        except TimeoutError:
-            log.warning("supervisor.silent", name=SUPERVISOR)
-        await asyncio.to_thread(handle.kill)
+            if facts["progress"] != progress:
+                progress, got_on_s = facts["progress"], time.monotonic()
+            if time.monotonic() - got_on_s > PARTS_START_S:
+                raise CannotStart(f"the parts did not start within {PARTS_START_S:.0f} s: see {self.data}/logs")
+            await asyncio.sleep(LOOK_S / 5)
 
     async def _apply_plans(self) -> None:
         """Bring each division the configured plan; the journal stays the truth where it refuses (SAFETY.md 20)."""
@@ -281,37 +279,35 @@ class Up:
     # -- running
 
     async def watch(self, stopping: asyncio.Event) -> None:
-        """Keep the supervisor alive and the record of processes true until `stopping`."""
+        """Guard the supervisor, and keep the record of processes true, until `stopping`."""
+        assert self._guard is not None
+        guarding = asyncio.create_task(self._guard.run())
         recorded_s = time.monotonic()
-        while not stopping.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), LOOK_S)
-            if not stopping.is_set() and not await self._has_supervisor():
-                log.warning("supervisor.gone", pid=self.facts["pid"])
-                await unless(stopping, self._restart_supervisor())
-            if time.monotonic() - recorded_s > RECORD_S:
-                recorded_s = time.monotonic()
-                self._record_children()
-
-    async def _has_supervisor(self) -> bool:
-        """Its process is looked at where it is ours; on a cluster it may be on another machine, and is asked."""
-        if not self.configuration.ray.address or self._supervisor is None:
-            return is_alive(self.facts["pid"])
         try:
-            await self._supervisor.status(SILENT_S)
-        except (PeerGone, TimeoutError):
-            return False
-        return True
+            while not stopping.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), LOOK_S)
+                if not await self._owns_hall():
+                    self._say("another `tellerhall up` has taken this hall: leaving it to that")
+                    return
+                if time.monotonic() - recorded_s > RECORD_S:
+                    recorded_s = time.monotonic()
+                    self._record_children()
+        finally:
+            guarding.cancel()
+            await asyncio.gather(guarding, return_exceptions=True)
 
-    async def _restart_supervisor(self) -> None:
-        """Its successor adopts the parts that run."""
+    async def _owns_hall(self) -> bool:
+        """Show life to who would take the hall."""
+        if not self.configuration.ray.address:
+            return True
         try:
-            await self._start_supervisor()
-        except CannotStart as error:
-            log.warning("supervisor.not_restarted", reason=str(error))
-            if self._supervisor is not None:
-                # One that came up by half would keep its name from the next.
-                await asyncio.to_thread(self._supervisor.kill)
+            if self._ownership is None or await self._ownership.beat():
+                return True
+        except StoreUnavailable:
+            return True  # Nobody else can take it either.
+        self._ownership = None
+        return False
 
     # -- stop
 
@@ -319,8 +315,10 @@ class Up:
         """End everything that was started, in reverse. Bounded by `STOP_S` and the store's own bounds."""
         if self._lock is None:
             return  # The folder is another hall's, with all that is noted in it.
-        if self._supervisor is not None:
-            await self._stop_supervisor(self._supervisor)
+        if self._guard is not None and self._ownership is not None:
+            await self._stop_parts(self._guard, self._ownership)
+        if self._client is not None:
+            await self._client.close()
         await asyncio.to_thread(wiring.shutdown)
         if self._store is not None:
             await self._store.stop()
@@ -337,14 +335,17 @@ class Up:
             self._port.close()
         self._lock.close()
 
-    async def _stop_supervisor(self, supervisor: wiring.Handle) -> None:
+    async def _stop_parts(self, guard: Guard, ownership: Ownership) -> None:
+        """Let the supervisor end them in good order; one that is gone just now is followed first, on a cluster."""
         try:
+            supervisor = await guard.find()
             await supervisor.stop(STOP_S)
-        except Exception as error:
-            log.warning("supervisor.not_stopped", reason=_first_line(error))
-        if self.configuration.ray.address:
-            # A private Ray ends with this process; on another's the name would stay taken for the next start.
             await asyncio.to_thread(supervisor.kill)
+            await ownership.give_up()
+        except Exception as error:
+            log.warning("parts.not_stopped", reason=_first_line(error))
+            if self.configuration.ray.address:
+                self._say("the parts on the cluster could not be stopped: start this hall again and stop it")
 
 
 async def run(configuration: Configuration, say: Callable[[str], None], on_ready: Callable[[Up, float], None]) -> int:
