@@ -1,5 +1,5 @@
 # Two commands matter: `make run` and `make test`. Both build what they need; nothing is installed outside .venv,
-# except Chromium for the browser tests where this is allowed.
+# except Chromium for the browser tests and Debian's Redis for the store's, where this is allowed.
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -8,12 +8,12 @@ DATA ?= data
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test test-fast check lock loadtest soak bench-engine bench-estimate bench-shard bench-media clean chromium
+.PHONY: run test test-fast check lock loadtest soak bench-engine bench-estimate bench-shard bench-media clean chromium redis-server
 
 run: $(VENV)/.installed ## start Tellerhall on this machine with the demo hall
 	@$(BIN)/tellerhall up --data $(DATA) $(ARGS)
 
-test: check chromium ## everything CI checks
+test: check chromium redis-server ## everything CI checks
 	$(PYTEST) tests
 
 test-fast: $(VENV)/.installed-dev ## no browser, no cluster
@@ -60,3 +60,8 @@ chromium:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	  && apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium fonts-noto-cjk >/dev/null; } \
 	  || { echo "The browser tests need Chromium: apt-get install chromium fonts-noto-cjk"; exit 1; }
+
+redis-server:
+	@command -v redis-server >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get -qq update && apt-get -qq install -y --no-install-recommends redis-server >/dev/null; } \
+	  || { echo "The store's tests need Debian's Redis: apt-get install redis-server"; exit 1; }

@@ -5,6 +5,7 @@ Rules
 - `append` returns when the payload is on disk. If it raises StoreUnavailable, nobody knows: repeat the SAME append,
   or drop the memory, `open` anew (a late append of the old epoch is then refused) and replay. A lost reply is not a
   lost append (SAFETY.md 1): a repeat of the last batch is answered with OK.
+- With replicas that must confirm, durable means: on their disks too. What they have not confirmed is read by nobody.
 - Only the holder of the newest epoch appends. Whoever is told `Fenced` drops its memory for good.
 - A reader never skips: a hole in front of what it asked for is `JournalGap`, not an empty answer.
 
@@ -21,12 +22,12 @@ Not here: what a payload means (`dispatch/codec`), who reads it (`shard`, `follo
 """
 
 import secrets
-from collections.abc import Iterator
 from typing import Any, Protocol, Self
 
-from msgspec import Struct, field
+from msgspec import Struct
 
-from actors.store_client import Script, StoreClient, StoreUnavailable
+from actors.durability import Durability, NotDurable, check_durability
+from actors.store_client import Script, StoreClient, StoreCommand, StoreUnavailable
 
 __all__ = [
     "Append",
@@ -34,6 +35,7 @@ __all__ = [
     "Fenced",
     "Journal",
     "JournalGap",
+    "JournalSize",
     "NotDurable",
     "Opened",
     "RedisJournal",
@@ -69,15 +71,12 @@ class Opened(Struct, frozen=True):
     """0: nothing was ever appended."""
 
 
-class Durability(Struct, frozen=True):
-    """What the store promises about data it has acknowledged."""
+class JournalSize(Struct, frozen=True):
+    """What the journal holds of a division beyond its snapshot: all that has not been trimmed."""
 
-    server: str
-    append_only: str
-    fsync: str
-    eviction: str
-    weaknesses: list[str] = field(default_factory=list)
-    """Empty: what is acknowledged survives a power cut. Otherwise the settings that stand against it, by name."""
+    batches: int
+    bytes: int
+    """Of payloads; the store needs about a tenth more for each in memory and on disk."""
 
 
 class Fenced(Exception):
@@ -106,10 +105,6 @@ class JournalGap(Exception):
         return type(self), (self.division_id, self.wanted_batch, self.first_batch)
 
 
-class NotDurable(Exception):
-    """The store may lose what it acknowledged. Change it, or set `accept_weaker_durability`."""
-
-
 class Journal(Protocol):
     """What shard and follower need of a journal. Every method may raise StoreUnavailable."""
 
@@ -124,6 +119,9 @@ class Journal(Protocol):
 
     async def read(self, division_id: str, after_batch: int, count_max: int) -> list[tuple[int, bytes]]:
         """Return up to `count_max` batches from `after_batch` + 1 on, in order; empty at the end. Raises JournalGap."""
+
+    async def size(self, division_id: str) -> JournalSize:
+        """Return how much has not been trimmed. Cost: O(1)."""
 
     async def write_snapshot(self, division_id: str, batch: int, pieces: list[bytes]) -> None:
         """Replace the snapshot by the state after `batch`, in one instant. One that is not newer is ignored."""
@@ -142,23 +140,35 @@ class Journal(Protocol):
 
 
 _APPEND = Script("""
-local head = redis.call('HMGET', KEYS[1], 'epoch', 'batch')
+local head = redis.call('HMGET', KEYS[1], 'epoch', 'batch', 'bytes')
 if tonumber(ARGV[1]) ~= tonumber(head[1] or '0') then return 'epoch' end
 local batch, last = tonumber(ARGV[2]), tonumber(head[2] or '0')
 if batch == last + 1 then
-  redis.call('XADD', KEYS[2], ARGV[2] .. '-0', 'p', ARGV[3])
-  redis.call('HSET', KEYS[1], 'batch', ARGV[2])
+  local bytes = string.format('%.0f', tonumber(head[3] or '0') + #ARGV[3])
+  redis.call('XADD', KEYS[2], ARGV[2] .. '-0', 'p', ARGV[3], 'b', bytes)
+  redis.call('HSET', KEYS[1], 'batch', ARGV[2], 'bytes', bytes)
   return 'ok'
 end
 if batch ~= last then return 'batch' end
 local entry = redis.call('XRANGE', KEYS[2], ARGV[2] .. '-0', ARGV[2] .. '-0')
 if #entry == 1 and entry[1][2][2] ~= ARGV[3] then return 'payload' end
+redis.call('HSET', KEYS[1], 'batch', ARGV[2])
 return 'ok'
 """)
 """Answers `ok`, or why not. The stream is written first: a full or read-only store refuses before anything has changed.
 
-A repeat of a last batch that has been trimmed meanwhile cannot be compared; its epoch vouches for it.
+`b` is how many bytes of payload there ever were up to this batch, so that the size of what is left is a difference.
+A repeat of a last batch that has been trimmed meanwhile cannot be compared; its epoch vouches for it. It writes the head anew,
+since replicas confirm only what this connection has written.
 """
+
+_SIZE = Script("""
+local count = redis.call('XLEN', KEYS[2])
+if count == 0 then return {0, '0'} end
+local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1][2]
+local last = tonumber(redis.call('HGET', KEYS[1], 'bytes') or '0')
+return {count, string.format('%.0f', last - tonumber(first[4] or '0') + #first[2])}
+""")
 
 _SWITCH_SNAPSHOT = Script("""
 local old = redis.call('HMGET', KEYS[1], 'batch', 'name', 'pieces')
@@ -180,11 +190,14 @@ class RedisJournal:
     def __init__(self, url: str, *, accept_weaker_durability: bool = False, client: StoreClient | None = None) -> None:
         """`client`: a connection that is shared with others; `close` closes it all the same."""
         self._client = client or StoreClient(url)
+        self._has_replicas = self._client.address.replicas_min > 0
         self._accept_weaker_durability = accept_weaker_durability
 
     async def open(self, division_id: str) -> Opened:
         head = _key(division_id, "head")
-        epoch, batch = await self._client.run([("HINCRBY", head, "epoch", 1), ("HGET", head, "batch")], is_atomic=True)
+        epoch, batch = await self._client.run(
+            [("HINCRBY", head, "epoch", 1), ("HGET", head, "batch")], is_atomic=True, is_confirmed=True
+        )
         return Opened(int(epoch), int(batch or 0))
 
     async def append(self, appends: list[Append]) -> None:
@@ -197,6 +210,7 @@ class RedisJournal:
                 ([_key(one.division_id, "head"), _key(one.division_id, "batches")], [one.epoch, one.batch, one.payload])
                 for one in appends
             ],
+            is_confirmed=True,
         )
         pairs = zip(appends, answers, strict=True)
         refused = {one.division_id: answer.decode() for one, answer in pairs if answer != b"ok"}
@@ -209,15 +223,30 @@ class RedisJournal:
 
     async def read(self, division_id: str, after_batch: int, count_max: int) -> list[tuple[int, bytes]]:
         # The head first: a batch that is appended between the two commands must not look like a hole.
-        last, entries = await self._client.run(
-            [
-                ("HGET", _key(division_id, "head"), "batch"),
-                ("XRANGE", _key(division_id, "batches"), f"{after_batch + 1}-0", "+", "COUNT", count_max),
-            ]
-        )
+        commands: list[StoreCommand] = [
+            ("HGET", _key(division_id, "head"), "batch"),
+            ("XRANGE", _key(division_id, "batches"), f"{after_batch + 1}-0", "+", "COUNT", count_max),
+        ]
+        if self._has_replicas:
+            last, entries = await self._read_confirmed(division_id, after_batch, commands)
+        else:
+            last, entries = await self._client.run(commands)
         batches = [(int(entry_id.partition(b"-")[0]), fields[b"p"]) for entry_id, fields in entries or []]
         check_follows(division_id, after_batch, batches, int(last or 0))
         return batches
+
+    async def _read_confirmed(self, division_id: str, after_batch: int, commands: list[StoreCommand]) -> list[Any]:
+        """What no replica has yet may be lost, so nobody may see it: replicas confirm a write that follows the reading."""
+        last_batch = await self.last_batch(division_id)
+        if last_batch <= after_batch:
+            return [last_batch, []]
+        write: StoreCommand = ("HINCRBY", _key(division_id, "head"), "reads", 1)
+        return (await self._client.run([*commands, write], is_confirmed=True))[:-1]
+
+    async def size(self, division_id: str) -> JournalSize:
+        keys = [_key(division_id, "head"), _key(division_id, "batches")]
+        [(batches, size)] = await self._client.run_script(_SIZE, [(keys, [])])
+        return JournalSize(int(batches), int(size))
 
     async def write_snapshot(self, division_id: str, batch: int, pieces: list[bytes]) -> None:
         check_pieces(pieces)
@@ -228,6 +257,7 @@ class RedisJournal:
         [answer] = await self._client.run_script(
             _SWITCH_SNAPSHOT,
             [([_key(division_id, "snapshot")], [batch, name, len(pieces), piece_key, OLD_PIECE_LIFE_S])],
+            is_confirmed=True,
         )
         if answer == b"lost":
             raise StoreUnavailable("timeout", f"writing the snapshot of {division_id} took more than {PIECE_LIFE_S} s")
@@ -255,20 +285,7 @@ class RedisJournal:
         await self._client.run([("XTRIM", _key(division_id, "batches"), "MINID", f"{up_to_batch + 1}-0")])
 
     async def check_durability(self) -> Durability:
-        replies = await self._client.attempt(
-            [
-                ("INFO",),
-                ("CONFIG GET", "appendonly"),
-                ("CONFIG GET", "appendfsync"),
-                ("CONFIG GET", "maxmemory-policy"),
-            ]
-        )
-        info = replies[0] if isinstance(replies[0], dict) else {}
-        append_only, fsync, eviction = (_setting(reply) for reply in replies[1:])
-        weaknesses = list(_weaknesses(info, append_only, fsync, eviction))
-        if weaknesses and not self._accept_weaker_durability:
-            raise NotDurable("; ".join(weaknesses) + "; or set store.accept_weaker_durability")
-        return Durability(_server(info), append_only, fsync, eviction, weaknesses)
+        return await check_durability(self._client, accept_weaker=self._accept_weaker_durability)
 
     async def close(self) -> None:
         await self._client.close()
@@ -309,27 +326,3 @@ def check_appends(appends: list[Append]) -> None:
 
 def _key(division_id: str, part: str) -> str:
     return f"tellerhall:{{{division_id}}}:{part}"
-
-
-def _setting(reply: Any) -> str:
-    """Return the one value of a CONFIG GET, `unknown` where a hosted store does not tell."""
-    values = list(reply.values()) if isinstance(reply, dict) else []
-    return str(values[0]) if values else "unknown"
-
-
-def _server(info: dict[str, Any]) -> str:
-    name = "valkey" if "valkey_version" in info else "redis"
-    return f"{name} {info.get(f'{name}_version', 'unknown')}"
-
-
-def _weaknesses(info: dict[str, Any], append_only: str, fsync: str, eviction: str) -> Iterator[str]:
-    if info.get("role", "master") not in ("master", "unknown"):
-        yield f"this server is a {info['role']}, connect to the primary"
-    if append_only != "yes":
-        yield f"appendonly is {append_only!r}, needed is 'yes'"
-    if fsync != "always":
-        yield f"appendfsync is {fsync!r}, needed is 'always'"
-    if eviction != "noeviction":
-        yield f"maxmemory-policy is {eviction!r}, needed is 'noeviction'"
-    if info.get("aof_last_write_status", "ok") != "ok":
-        yield "the last write of the append-only file failed"

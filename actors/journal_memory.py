@@ -12,6 +12,7 @@ from actors.journal import (
     Append,
     Durability,
     Fenced,
+    JournalSize,
     NotDurable,
     Opened,
     check_appends,
@@ -96,6 +97,10 @@ class MemoryJournal:
         batches = [(number, division.batches[number]) for number in numbers]
         check_follows(division_id, after_batch, batches, division.last)
         return batches
+
+    async def size(self, division_id: str) -> JournalSize:
+        batches = (await self._division(division_id)).batches
+        return JournalSize(len(batches), sum(map(len, batches.values())))
 
     async def write_snapshot(self, division_id: str, batch: int, pieces: list[bytes]) -> None:
         check_pieces(pieces)

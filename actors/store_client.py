@@ -1,7 +1,7 @@
 """The one connection to the store: bounded requests, errors by name, scripts that survive a restart of the server.
 
-Rules: `redis` is imported here and nowhere else. Every request has a time limit and is sent once; whether to repeat
-it is for the caller, who knows whether a repeat is harmless. A server error is never passed on as text to parse: it
+Rules: `redis` is imported in the `store_` files and nowhere else. Every request has a time limit and is sent once; whether to
+repeat it is for the caller, who knows whether a repeat is harmless. A server error is never passed on as text to parse: it
 is `StoreUnavailable` with a `reason` from a short list.
 
 Theory: a request is a list of commands that travel in one round trip. Scripts are called by their digest; a server
@@ -9,35 +9,24 @@ that was restarted or failed over has forgotten them and says NOSCRIPT without d
 loaded and the whole list sent again. That asks one thing of scripts: running one again after it succeeded must be
 harmless.
 
-Not here: what the commands mean (`journal`, `people`, `directory`), the server itself (`store`).
+Not here: forms of addresses (`store_address`), the ways to one or several servers (`store_links`, `store_cluster`), names of
+errors (`store_errors`), what the commands mean (`journal`, `people`, `directory`), the server itself (`store`).
 """
 
 import asyncio
 import hashlib
-from typing import Any, Literal, Self
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
-import redis.asyncio as redis
 from redis import exceptions
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
-Reason = Literal[
-    "not_connected",
-    "timeout",
-    "loading",
-    "out_of_memory",
-    "disk_failed",
-    "read_only",
-    "not_allowed",
-    "script_lost",
-    "refused",
-]
-"""`disk_failed`: the server cannot write its append-only file. `loading`: it reads its files after a start."""
+from actors.store_address import parse_address
+from actors.store_cluster import ClusterLink
+from actors.store_errors import Reason, StoreUnavailable, unavailable
+from actors.store_links import CONNECT_S, Link, Request, SentinelLink, ServerLink, StoreCommand
 
-StoreCommand = tuple[str | bytes | int, ...]
+__all__ = ["Reason", "Script", "StoreClient", "StoreCommand", "StoreUnavailable"]
 
-CONNECT_S = 2.0
-"""A server accepts in microseconds to milliseconds; 2 s leaves room for one lost packet and its repeat."""
 REQUEST_S = 5.0
 """Longer than the worst fsync seen on a busy disk, shorter than a caller's patience (15 s at the gateway)."""
 CONNECTIONS_MAX = 16
@@ -45,31 +34,7 @@ CONNECTIONS_MAX = 16
 SCRIPT_ROUNDS_MAX = 3
 """A second NOSCRIPT needs a second restart between two round trips."""
 
-_REASON_BY_ERROR: list[tuple[type[Exception], Reason]] = [
-    (exceptions.OutOfMemoryError, "out_of_memory"),
-    (exceptions.ReadOnlyError, "read_only"),
-    (exceptions.BusyLoadingError, "loading"),
-    (exceptions.NoPermissionError, "not_allowed"),
-    (exceptions.AuthenticationError, "not_allowed"),
-    (exceptions.AuthorizationError, "not_allowed"),
-    (exceptions.TimeoutError, "timeout"),
-    (TimeoutError, "timeout"),
-    (exceptions.ConnectionError, "not_connected"),
-    (OSError, "not_connected"),
-]
-"""In this order: the library derives most of the upper ones from its ConnectionError."""
-
-
-class StoreUnavailable(Exception):
-    """The store did not do it, or nobody knows whether it did. Repeat the SAME request, or read what is true."""
-
-    def __init__(self, reason: Reason, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason: Reason = reason
-        self.detail = detail
-
-    def __reduce__(self) -> tuple[type[Self], tuple[Reason, str]]:
-        return type(self), (self.reason, self.detail)
+_Replies = TypeVar("_Replies")
 
 
 class Script:
@@ -81,63 +46,80 @@ class Script:
 
 
 class StoreClient:
-    """Speaks to one Redis-protocol server; connects at the first request and again after each loss."""
+    """Speaks to the store, one server or several; connects at the first request and again after each loss."""
 
     def __init__(self, url: str, *, request_s: float = REQUEST_S, connections_max: int = CONNECTIONS_MAX) -> None:
-        """`url`: `unix:///path`, `redis://` or `rediss://` (TLS), with user, password and database as usual."""
+        """`url`: a form that `store_address` knows. Raises AddressWrong."""
         self._request_s = request_s
-        pool = redis.BlockingConnectionPool.from_url(
-            url,
-            max_connections=connections_max,
-            timeout=request_s,
-            socket_timeout=request_s,
-            socket_connect_timeout=CONNECT_S,
-            retry=Retry(NoBackoff(), 0),
-            client_name="tellerhall",
-        )
-        self._redis = redis.Redis(connection_pool=pool)
+        self.address = parse_address(url)
+        self.answers_count = 0
+        """By which it can be seen from outside that somebody who asks much gets on."""
+        self._link = self._make_link(connections_max)
 
-    async def run(self, commands: list[StoreCommand], *, is_atomic: bool = False) -> list[Any]:
-        """Return one reply a command, in order, after one round trip. Raises StoreUnavailable if any one failed."""
-        replies = await self.attempt(commands, is_atomic=is_atomic)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise _unavailable(reply) from reply
+    def _make_link(self, connections_max: int) -> Link:
+        address = self.address
+        if address.kind == "sentinel":
+            return SentinelLink(address, self._request_s, connections_max)
+        if address.kind == "cluster":
+            return ClusterLink(address, self._request_s, connections_max)
+        server = address.server_url(address.nodes[0]) if address.nodes else address.socket_url
+        return ServerLink(server, self._request_s, connections_max, address.replicas_min)
+
+    async def run(
+        self, commands: list[StoreCommand], *, is_atomic: bool = False, is_confirmed: bool = False
+    ) -> list[Any]:
+        """Return one reply a command, in order, after one round trip. Raises StoreUnavailable if any one failed.
+
+        `is_confirmed`: also wait until so many replicas as the address asks for have the last write on disk.
+        """
+        replies = await self._send(Request(commands, is_atomic, is_confirmed))
+        _raise_first(replies)
         return replies
 
     async def attempt(self, commands: list[StoreCommand], *, is_atomic: bool = False) -> list[Any]:
         """Like `run`, but a command that the server refused has its exception as its reply."""
-        cancels = _count_cancels()
-        try:
-            async with (
-                asyncio.timeout(self._request_s + CONNECT_S),
-                self._redis.pipeline(transaction=is_atomic) as pipe,
-            ):
-                for command in commands:
-                    pipe.execute_command(*command)
-                replies = await pipe.execute(raise_on_error=False)
-        except (exceptions.RedisError, OSError, TimeoutError) as error:
-            _heed_cancel(cancels)
-            raise _unavailable(error) from error
-        _heed_cancel(cancels)
-        return replies
+        return await self._send(Request(commands, is_atomic))
 
-    async def run_script(self, script: Script, calls: list[tuple[list[str], list[str | bytes | int]]]) -> list[Any]:
+    async def attempt_each(self, commands: list[StoreCommand]) -> dict[str, list[Any]]:
+        """Like `attempt`, of every server that holds data, by its name; a single one has the name ``."""
+        return await self._bounded(self._link.send_each(commands))
+
+    async def run_script(
+        self, script: Script, calls: list[tuple[list[str], list[str | bytes | int]]], *, is_confirmed: bool = False
+    ) -> list[Any]:
         """Run `script` once for each (keys, arguments), in order, in one round trip; return the replies.
 
-        Calls before one that failed have taken effect; each call is atomic, the list is not.
+        Calls before one that failed have taken effect; each call is atomic, the list is not. In a cluster the keys of one
+        call must lie together, and calls whose keys lie apart are carried out beside each other.
         """
         commands: list[StoreCommand] = [
             ("EVALSHA", script.digest, len(keys), *keys, *arguments) for keys, arguments in calls
         ]
+        replies: list[Any] = []
         for _ in range(SCRIPT_ROUNDS_MAX):
-            replies = await self.attempt(commands)
+            replies = await self._send(Request(commands, is_confirmed=is_confirmed))
             if not any(isinstance(reply, exceptions.NoScriptError) for reply in replies):
                 break
             await self.run([("SCRIPT LOAD", script.source)])
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise _unavailable(reply) from reply
+        _raise_first(replies)
+        return replies
+
+    async def _send(self, request: Request) -> list[Any]:
+        return await self._bounded(self._link.send(request))
+
+    async def _bounded(self, sending: Coroutine[Any, Any, _Replies]) -> _Replies:
+        """Wait for it, for as long as a request may take. Raises StoreUnavailable."""
+        cancels = _count_cancels()
+        try:
+            async with asyncio.timeout(self._request_s + CONNECT_S):
+                replies = await sending
+        except (StoreUnavailable, exceptions.RedisError, OSError, TimeoutError) as error:
+            # Fewer replicas than asked for may mean that this primary was left behind by a failover.
+            self._link.forget()
+            _heed_cancel(cancels)
+            raise unavailable(error) from error
+        _heed_cancel(cancels)
+        self.answers_count += 1
         return replies
 
     async def close(self) -> None:
@@ -145,7 +127,7 @@ class StoreClient:
         cancels = _count_cancels()
         try:
             async with asyncio.timeout(CONNECT_S):
-                await self._redis.aclose(close_connection_pool=True)
+                await self._link.close()
         except (exceptions.RedisError, OSError, TimeoutError):
             pass  # The connections are gone either way, and nobody waits for their answers.
         _heed_cancel(cancels)
@@ -166,15 +148,7 @@ def _heed_cancel(cancels_before: int) -> None:
         raise asyncio.CancelledError
 
 
-def _unavailable(error: Exception) -> StoreUnavailable:
-    text = str(error)
-    if isinstance(error, exceptions.ConnectionError) and isinstance(error.__cause__, exceptions.RedisError):
-        error = error.__cause__  # What happens while connecting, a wrong password say, arrives as a ConnectionError.
-    for kind, reason in _REASON_BY_ERROR:
-        if isinstance(error, kind):
-            return StoreUnavailable(reason, text)
-    if isinstance(error, exceptions.NoScriptError):
-        return StoreUnavailable("script_lost", text)
-    if text.startswith("MISCONF"):
-        return StoreUnavailable("disk_failed", text)
-    return StoreUnavailable("refused", text)
+def _raise_first(replies: list[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise unavailable(reply) from reply

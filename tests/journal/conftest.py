@@ -9,6 +9,7 @@ from actors.journal import Journal, RedisJournal
 from actors.journal_memory import MemoryJournal
 from actors.store import EmbeddedStore
 from actors.store_client import StoreClient
+from tests.store.servers import Server
 
 
 @pytest.fixture
@@ -29,15 +30,19 @@ async def client(store: EmbeddedStore) -> AsyncIterator[StoreClient]:
     await client.close()
 
 
-@pytest.fixture(params=["valkey", "memory"])
+@pytest.fixture(params=["valkey", "redis", "memory"])
 async def journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Journal]:
-    """Each journal there is: one suite over all of them."""
+    """Each journal there is, the embedded Valkey, Debian's Redis and the twin in memory: one suite over all of them."""
     if request.param == "memory":
         yield MemoryJournal()
         return
-    store = EmbeddedStore(tmp_path / "store")
-    await store.start()
-    journal = RedisJournal(store.url)
+    server = EmbeddedStore(tmp_path / "store") if request.param == "valkey" else Server(tmp_path / "store", "redis")
+    await server.start()
+    journal = RedisJournal(server.url)
+    assert (await journal.check_durability()).server.startswith(request.param)
     yield journal
     await journal.close()
-    await store.stop()
+    if isinstance(server, Server):
+        server.end()
+    else:
+        await server.stop()

