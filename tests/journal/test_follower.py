@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from actors import follower as module
 from actors.archive import Archive
 from actors.follower import Follower, FollowerStopped
 from actors.journal import PIECE_BYTES_MAX, Append, Journal, JournalGap
@@ -332,3 +333,17 @@ async def test_a_store_that_is_away_is_waited_for(archive: Archive) -> None:
         assert not task.done()
         journal.go_on()
         await until(lambda: follower.measures()["archive_batch"] == division.batch)
+
+
+async def test_what_a_successor_replays_is_bounded_by_events(
+    division: Division, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given fewer events than the bound, then there is no snapshot; with the one that reaches it, there is."""
+    follower = Follower(division.journal, archive, "main")
+    monkeypatch.setattr(module, "SNAPSHOT_EVENTS", len(division.events) + 1)
+    async with running(follower):
+        await follower.catch_up()
+        await until(lambda: follower.measures()["engine_batch"] == division.batch)
+        assert follower.measures()["snapshot_batch"] == 0
+        await division.request(1)
+        await until(lambda: follower.measures()["snapshot_batch"] == division.batch)

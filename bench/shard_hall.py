@@ -1,0 +1,171 @@
+"""The hall that `bench/shard.py` measures: embedded store, private Ray, supervisor, one shard, follower.
+
+No gateway, no media worker. Started as `tellerhall up` starts it, by the same slots with the same settings, so the
+supervisor that restarts a killed shard here is the one that does so in a bank. Everybody's page is in this process: the
+clients of one gateway.
+"""
+
+import asyncio
+import contextlib
+import gc
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from actors import wiring
+from actors.configuration import Configuration, HallSection, MediaSection
+from actors.hall import Hall
+from actors.logs import FOLDER_VARIABLE
+from actors.parts import HallSettings, open_hall
+from actors.store import EmbeddedStore
+from actors.store_client import StoreClient, StoreUnavailable
+from actors.supervisor import Slot, SupervisorSettings
+from bench.measuring import COLLECTOR
+from dispatch.commands import ApplyPlan
+from dispatch.plan import Plan
+from gateway.slots import slots_of
+
+SHARD, FOLLOWER = "shard-0", "follower"
+START_S = 120.0
+STOP_S = 40.0
+
+ChangeSlot = Callable[[Slot], Slot]
+
+
+class BenchHall:
+    """One run of a hall with one division. Use: `async with bench_hall(plan) as hall`."""
+
+    def __init__(self, folder: Path, plan: Plan, change: ChangeSlot) -> None:
+        self.folder = folder
+        self.plan = plan
+        self._change = change
+        self.store = EmbeddedStore(folder / "store")
+        self.hall: Hall
+        self.client: StoreClient
+        self._supervisor: wiring.Handle | None = None
+
+    async def start(self) -> None:
+        os.environ[FOLDER_VARIABLE] = str(self.folder / "logs")
+        await self.store.start()
+        wiring.start_local(self.folder / "ray", 0)
+        sections = {"hall": HallSection(data_folder=str(self.folder)), "media": MediaSection(workers=0)}
+        configuration = Configuration(divisions=[self.plan], **sections)
+        slots = [self._change(slot) for slot in slots_of(configuration, self.store.url, 0) if slot.kind != "gateway"]
+        settings = msgspec.msgpack.encode(SupervisorSettings(slots, self.store.url))
+        handle = wiring.spawn("supervisor", "supervisor", "actors.supervisor:Supervisor", settings)
+        self._supervisor = handle
+        await handle.start(START_S)
+        own = HallSettings([self.plan.division_id], self.store.url)
+        self.hall, self.client = open_hall(own, wiring.RayNetwork(), "bench")
+        await self.apply(self.plan)
+
+    async def apply(self, plan: Plan) -> None:
+        reply = await self.hall.submit(ApplyPlan(plan=plan, digest=str(time.time_ns()), principal="operator:bench"))
+        if not reply.is_accepted:
+            raise SystemExit(f"plan refused: {reply}")
+
+    async def stop(self) -> None:
+        if self._supervisor is not None:
+            await self.hall.close()
+            with contextlib.suppress(Exception):  # The store and Ray end below, whatever a part makes of its end.
+                await self._supervisor.stop(STOP_S)
+        with contextlib.suppress(AttributeError, StoreUnavailable):
+            await self.client.close()
+        await asyncio.to_thread(wiring.shutdown)
+        await self.store.stop()
+
+    async def pids(self) -> dict[str, int]:
+        """Processes whose CPU time counts, by part."""
+        parts = await self.hall_parts()
+        return {"driver": os.getpid(), "shard": parts[SHARD], "store": self.store.pid or 0, "follower": parts[FOLLOWER]}
+
+    async def hall_parts(self) -> dict[str, int]:
+        """Process id by slot, as the supervisor has noted it."""
+        return {slot: int(part["pid"]) for slot, part in (await self.hall.status())["parts"].items()}
+
+    async def kill_shard(self) -> float:
+        """SIGKILL the shard; returns the instant, once the kernel has ended the process."""
+        pid = (await self.hall_parts())[SHARD]
+        at_s = time.perf_counter()
+        os.kill(pid, signal.SIGKILL)
+        return at_s
+
+    async def follower_status(self) -> dict[str, Any]:
+        """Positions in the journal, as batch numbers."""
+        handle = await asyncio.to_thread(wiring.find, FOLLOWER)
+        status: dict[str, Any] = (await handle.status(30.0))[self.plan.division_id]
+        return status
+
+    async def store_facts(self) -> dict[str, Any]:
+        """What the server says of its append-only file."""
+        [facts] = await self.client.run([("INFO", "persistence")])
+        return dict(facts)
+
+
+@asynccontextmanager
+async def bench_hall(plan: Plan, change: ChangeSlot = lambda slot: slot) -> AsyncIterator[BenchHall]:
+    """Run a hall in a new folder on a disk, and leave nothing behind. Raises SystemExit on tmpfs."""
+    folder = Path(tempfile.mkdtemp(prefix="th-"))
+    one = BenchHall(folder, plan, change)
+    try:
+        refuse_tmpfs(folder)
+        try:
+            await one.start()
+            yield one
+        finally:
+            await one.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def settle_memory() -> None:
+    """What stands in memory now stays for long: this process collects as a shard does, or the driver measures itself."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR)
+
+
+class Cpu:
+    """CPU seconds of the parts between two looks."""
+
+    def __init__(self, pids: dict[str, int]) -> None:
+        self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+        self._before = self._now()
+
+    def _now(self) -> dict[str, float]:
+        times = {name: process.cpu_times() for name, process in self._processes.items()}
+        return {name: one.user + one.system for name, one in times.items()}
+
+    def spent(self) -> dict[str, float]:
+        return {name: now - self._before[name] for name, now in self._now().items()}
+
+
+def refuse_tmpfs(folder: Path) -> None:
+    """An fsync into memory measures nothing."""
+    kind = subprocess.run(["stat", "-f", "-c", "%T", str(folder)], capture_output=True, text=True, check=True).stdout
+    if kind.strip() in {"tmpfs", "ramfs"}:
+        raise SystemExit(f"{folder} is {kind.strip()}: say TMPDIR=<folder on a disk>")
+
+
+def fsync_p50_ms() -> float:
+    """Median of 200 fsyncs of 400 bytes, where the data will lie."""
+    with tempfile.NamedTemporaryFile(prefix="th-", buffering=0) as file:
+        refuse_tmpfs(Path(file.name))
+        took = []
+        for _ in range(200):
+            file.write(b"x" * 400)
+            began_s = time.perf_counter()
+            os.fsync(file.fileno())
+            took.append((time.perf_counter() - began_s) * 1_000)
+    return statistics.median(took)
