@@ -185,3 +185,13 @@ def test_the_map_names_every_folder_and_source_file() -> None:
         ):
             problems.append(f"docs/ARCHITECTURE.md: no line for {package}/{rest}")
     complain(problems)
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    problems = []
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        for file, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(test_\w+))?`", page.read_text()):
+            path = ROOT / file
+            if not path.exists() or (name and f"def {name}(" not in path.read_text()):
+                problems.append(f"{page.name}: {file} {name} does not exist")
+    complain(problems)
