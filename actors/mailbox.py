@@ -185,9 +185,11 @@ class Mailbox:
 async def answered_or_replaced(
     peer: Peer, answer: Coroutine[Any, Any, bytes], resolve: Callable[[], Awaitable[Peer]]
 ) -> bytes:
-    """Return the peer's answer. Raises PeerGone as soon as another incarnation has taken its place.
+    """Return the peer's answer. Raises PeerGone as soon as another incarnation has taken its place, and after `LETTER_S`.
 
-    Ray takes 2.0 s to notice a killed process (RAY.md); a successor is in the directory after less.
+    Nobody waits for a letter longer than that: a peer that is stuck and never replaced must not hold up the letters that
+    come after these (SAFETY.md 5: they have another number). Ray takes 2.0 s to notice a killed process (RAY.md); a
+    successor is in the directory after less.
     """
     task = asyncio.ensure_future(answer)
     watch: asyncio.Future[None] | None = None
@@ -196,10 +198,10 @@ async def answered_or_replaced(
         if not task.done():
             # Beside each other: a directory that does not answer must not hold up an answer that is there.
             watch = asyncio.ensure_future(_replaced(peer, resolve))
-            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, watch}, timeout=LETTER_S, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise PeerGone(f"{peer.name} has been replaced")
+        raise PeerGone(f"{peer.name} {'has been replaced' if watch is not None and watch.done() else 'is silent'}")
     finally:
         task.cancel()
         if watch is not None:

@@ -15,7 +15,7 @@ from actors.disk import DiskFloor, DiskSettings
 from actors.hall import Hall, HallUnavailable
 from actors.inbox import Inbox
 from actors.items import ReadPart, WorkerHello, encode
-from actors.media_items import CloseRoomOrder, MediaAnswer, MediaItem, OpenRoomOrder, decode_media_items
+from actors.media_items import CloseRoomOrder, MediaAnswer, MediaItem, OpenRoomOrder, SdpOffer, decode_media_items
 from actors.network import Network
 from actors.parts import HallSettings, open_hall
 from actors.reporting import part_facts
@@ -30,6 +30,9 @@ REPORT_PAUSE_S = 0.5
 """Two minutes at the least: a hall that was restarted is back by then; afterwards the reconciliation at `hello` decides."""
 REPORTS_MAX = 10_000
 LAST_REPORTS_S = 2.0
+ORDER_S = 10.0
+"""For one order; shorter than its sender waits, so that one party who is stuck is answered as such, and the others of the
+same batch get their answers."""
 
 log = structlog.get_logger()
 
@@ -94,18 +97,29 @@ class MediaPart:
         if isinstance(item, ReadPart):
             return await self.status()
         try:
+            async with asyncio.timeout(ORDER_S):
+                return await self._carry_out_in_time(item)
+        except TimeoutError:
+            log.warning("media.order_slow", order=type(item).__name__, call=item.call_id)
             if isinstance(item, OpenRoomOrder):
-                return await self._open(item)
-            if isinstance(item, CloseRoomOrder):
-                await self._worker.close_room(item.call_id, item.attempt)
-                self._rooms.pop((item.call_id, item.attempt), None)
-                return MediaAnswer()
-            return MediaAnswer("", await self._worker.answer(item.call_id, item.attempt, item.party, item.sdp))
+                # It may stand by half, and nobody will come.
+                self._begin(self._worker.close_room(item.call_id, item.attempt))
+            return MediaAnswer("slow")
         except rp.MediaRefused as error:
             return MediaAnswer(error.reason)
         except Exception:
             log.exception("media.order_failed", order=type(item).__name__)
             return MediaAnswer("internal")
+
+    async def _carry_out_in_time(self, item: OpenRoomOrder | CloseRoomOrder | SdpOffer) -> MediaAnswer:
+        """Cancelled when the time is over; what closes a room goes on."""
+        if isinstance(item, OpenRoomOrder):
+            return await self._open(item)
+        if isinstance(item, CloseRoomOrder):
+            await asyncio.shield(self._begin(self._worker.close_room(item.call_id, item.attempt)))
+            self._rooms.pop((item.call_id, item.attempt), None)
+            return MediaAnswer()
+        return MediaAnswer("", await self._worker.answer(item.call_id, item.attempt, item.party, item.sdp))
 
     async def _open(self, item: OpenRoomOrder) -> MediaAnswer:
         CALLS.remember(item.call_id, item.traceparent)
