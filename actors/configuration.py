@@ -28,6 +28,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from actors.checking import Problem, find_problems, join
+from actors.store_address import REPLICAS_MAX, TLS_OPTIONS, AddressWrong, parse_address, with_options
 from actors.strategies import StrategyUnusable, load_strategies
 from actors.time_zones import replace_time_zones
 from dispatch.plan import Plan
@@ -38,7 +39,7 @@ Host = Annotated[str, Meta(min_length=1, max_length=253)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Milliseconds = Annotated[int, Meta(ge=100, le=600_000)]
 Origin = Annotated[str, Meta(pattern=r"^https?://[^/\s]+$")]
-StoreUrl = Annotated[str, Meta(pattern=r"^$|^(redis|rediss|unix)://\S+$")]
+StoreUrl = Annotated[str, Meta(pattern=r"^\S*$")]
 
 SECRETS = frozenset({"store.url"})
 """Values that may hold a password and are never shown."""
@@ -92,6 +93,11 @@ class MediaSection(_Section, frozen=True):
 
 class StoreSection(_Section, frozen=True):
     url: StoreUrl = ""
+    """A form that `store_address` knows. After `load` the keys below stand in it as options: whoever has it, has all."""
+    replicas_min: Annotated[int, Meta(ge=0, le=REPLICAS_MAX)] = 0
+    ca_file: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
     accept_weaker_durability: bool = False
 
 
@@ -161,11 +167,12 @@ def load(
     problems += find_problems("", table, Configuration)
     if not problems:
         configuration = msgspec.convert(table, Configuration)
-        problems = list(_contradictions(configuration))
+        problems = [*_contradictions(configuration), *_store_problems(configuration.store)]
     lines += [_line(path, sources, problem) for problem in problems]
     if lines:
         raise ConfigurationError(lines)
-    return configuration
+    store = msgspec.structs.replace(configuration.store, url=_store_url(configuration.store))
+    return msgspec.structs.replace(configuration, store=store)
 
 
 def plan_digest(plan: Plan) -> str:
@@ -251,6 +258,27 @@ def _contradictions(configuration: Configuration) -> Iterator[Problem]:
         seen.setdefault(plan.division_id, index)
         for key, what in plan.problems(strategies):
             yield Problem(join(path, key), "", what)
+
+
+def _store_url(store: StoreSection) -> str:
+    """Files become absolute: parts in other processes stand in other folders."""
+    if not store.url:
+        return ""
+    options = {name: str(Path(path).expanduser().absolute()) for name in TLS_OPTIONS if (path := getattr(store, name))}
+    return with_options(store.url, {**options, "replicas_min": str(store.replicas_min or "")})
+
+
+def _store_problems(store: StoreSection) -> Iterator[Problem]:
+    for name in ("replicas_min", *TLS_OPTIONS):
+        value = getattr(store, name)
+        if value and not store.url:
+            yield Problem(f"store.{name}", repr(value), "needs store.url: the embedded store is one server on this machine")
+        elif value and name in TLS_OPTIONS and not Path(value).expanduser().is_file():
+            yield Problem(f"store.{name}", repr(value), "is no file that can be found")
+    try:
+        _ = parse_address(_store_url(store)) if store.url else None
+    except AddressWrong as error:
+        yield Problem("store.url", store.url, str(error))
 
 
 def _reaches(host: str, address: str) -> bool:
