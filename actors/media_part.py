@@ -104,7 +104,7 @@ class MediaPart:
             if isinstance(item, OpenRoomOrder):
                 # It may stand by half, and nobody will come.
                 self._begin(self._worker.close_room(item.call_id, item.attempt))
-            return MediaAnswer("slow")
+            return MediaAnswer("overloaded")
         except rp.MediaRefused as error:
             return MediaAnswer(error.reason)
         except Exception:

@@ -50,7 +50,7 @@ async def test_one_stuck_party_costs_the_others_of_its_batch_a_bounded_time(
 
     monkeypatch.setattr(part._worker, "answer", answer)
     offers = [SdpOffer(call_id, 1, "customer", "offer") for call_id in ("stuck", "fine")]
-    assert await orders(part, *offers) == [MediaAnswer("slow"), MediaAnswer("", "answer to offer")]
+    assert await orders(part, *offers) == [MediaAnswer("overloaded"), MediaAnswer("", "answer to offer")]
 
 
 async def test_a_room_that_closes_slowly_is_closed_all_the_same(
@@ -64,7 +64,7 @@ async def test_a_room_that_closes_slowly_is_closed_all_the_same(
         closed.append(call_id)
 
     monkeypatch.setattr(part._worker, "close_room", close_room)
-    assert await orders(part, CloseRoomOrder("call-1", 1)) == [MediaAnswer("slow")]
+    assert await orders(part, CloseRoomOrder("call-1", 1)) == [MediaAnswer("overloaded")]
     assert not closed
     go_on.set()
     await until(lambda: closed == ["call-1"])
