@@ -166,7 +166,7 @@ def _path(kind: Kind, path: str) -> tuple[str, str]:
         return "", _database(path)
     if kind == "cluster":
         if path not in ("", "0"):
-            raise AddressWrong(f"has a path {path!r}; a cluster has no databases")
+            raise AddressWrong("has a path, but a cluster has no databases")
         return "", ""
     service, _, database = path.partition("/")
     if not service:
@@ -176,7 +176,7 @@ def _path(kind: Kind, path: str) -> tuple[str, str]:
 
 def _database(text: str) -> str:
     if text and not text.isdecimal():
-        raise AddressWrong(f"has a database {text!r}, which is a number")
+        raise AddressWrong("ends in something else than the number of a database")
     return text
 
 
@@ -187,12 +187,15 @@ def _nodes(hosts: str, port: int, count_max: int) -> tuple[Node, ...]:
         raise AddressWrong(
             f"names {len(texts)} servers; allowed is {what if count_max == 1 else f'at most {count_max}'}"
         )
-    return tuple(_node(text, port) for text in texts)
+    return tuple(_node(number, text, port) for number, text in enumerate(texts, start=1))
 
 
-def _node(text: str, port: int) -> Node:
+def _node(place: int, text: str, port: int) -> Node:
     match = _NODE.fullmatch(text)
     number = int(match["port"] or port) if match else 0
     if match is None or not 1 <= number <= 65_535:
-        raise AddressWrong(f"has {text!r} where a host and a port from 1 to 65535 are meant")
+        # The text itself is not shown: a password that was not quoted lands here.
+        raise AddressWrong(
+            f"has no host:port with a port from 1 to 65535 at place {place}; a password writes / as %2F, @ as %40, # as %23"
+        )
     return Node(match["host"].strip("[]"), number)
