@@ -20,6 +20,11 @@ GATEWAY_LEASE_MS = 6_000
 """RAY.md: heartbeats of 1 to 2 s with a lease of 5 to 6 s. A poll takes at most 2 s."""
 
 
+def division_of(gateway_id: str) -> str:
+    """Return the division that a gateway's feed is of: `g-1/main` is of `main` (no id of a division has a slash)."""
+    return gateway_id.rpartition("/")[2]
+
+
 class Audience:
     def __init__(self) -> None:
         self._outboxes: dict[str, Outbox] = {}
@@ -45,15 +50,26 @@ class Audience:
     def lost(self, now_ms: int) -> list[str]:
         """Return the gateways whose lease has ended, and forget them with their clients."""
         lost = [one for one, seen_at_ms in self._seen_at_ms.items() if now_ms - seen_at_ms > GATEWAY_LEASE_MS]
-        for gateway_id in lost:
+        self._forget(lost)
+        return lost
+
+    def drop(self, division_id: str) -> None:
+        """The division lives elsewhere: its feeds end here, and subscribe again there."""
+        gateway_ids = [one for one in self._seen_at_ms if division_of(one) == division_id]
+        for gateway_id in gateway_ids:
+            if gateway_id in self._outboxes:
+                self._outboxes[gateway_id].close()
+        self._forget(gateway_ids)
+
+    def _forget(self, gateway_ids: list[str]) -> None:
+        for gateway_id in gateway_ids:
             del self._seen_at_ms[gateway_id]
             outbox = self._outboxes.pop(gateway_id, None)
             if outbox is not None:
                 self._number = max(self._number, outbox.newest)
-        if lost:
-            held = self._gateway_by_client
-            self._gateway_by_client = {one: where for one, where in held.items() if where[0] not in lost}
-        return lost
+        if gateway_ids:
+            gone, held = set(gateway_ids), self._gateway_by_client
+            self._gateway_by_client = {one: where for one, where in held.items() if where[0] not in gone}
 
     async def poll(self, gateway_id: str, cursor: int, wait_s: float, now_ms: int) -> Polled:
         return await self._outbox(gateway_id, now_ms).poll(cursor, wait_s)

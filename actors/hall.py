@@ -36,6 +36,7 @@ from actors.items import (
 )
 from actors.mailbox import LETTER_S, Mailbox, PeerGone
 from actors.media_items import SdpOffer, decode_media_answer
+from actors.moving import MoveDirectory, MoveRefused, move
 from actors.network import Network, PollablePeer
 from actors.people import People
 from actors.performer import media_actor_name
@@ -58,7 +59,16 @@ ReadParts = Callable[[], Awaitable[dict[str, PartEntry]]]
 FindOwner = Callable[[str], Awaitable[str]]
 """Division -> name of the shard actor that owns it now. Raises PeerGone while nobody does."""
 
-__all__ = ["FOLLOWER_NAME", "FindOwner", "Hall", "HallUnavailable", "MediaRefused", "Notice", "Subscribed"]
+__all__ = [
+    "FOLLOWER_NAME",
+    "FindOwner",
+    "Hall",
+    "HallUnavailable",
+    "MediaRefused",
+    "MoveRefused",
+    "Notice",
+    "Subscribed",
+]
 
 
 class MediaRefused(Exception):
@@ -80,14 +90,16 @@ class Hall:
         people: People | None = None,
         gateway_id: str = "",
         read_parts: ReadParts | None = None,
+        directory: MoveDirectory | None = None,
     ) -> None:
-        """`gateway_id`: this incarnation's own id, where clients are to be subscribed."""
+        """`gateway_id`: this incarnation's own id, where clients are to be subscribed. `directory`: for `move` alone."""
         self.division_ids = division_ids
         self._network = network
         self._find_owner = find_owner
         self._people = people
         self._gateway_id = gateway_id
         self._read_parts = read_parts
+        self._directory = directory
         self._mailboxes = {one: Mailbox(one, self._resolver(one)) for one in division_ids}
         self._feeds: dict[str, Feed] = {}
         self._media: dict[str, Mailbox] = {}
@@ -261,6 +273,19 @@ class Hall:
         """A media worker's word to one division; returns its rooms that the division disowns."""
         reply: Reply = await self.ask(item)
         return [(call_id, attempt) for call_id, attempt in (reply.value or {}).get("disowned", [])]
+
+    # -- operators
+
+    async def move(self, division_id: str, slot_id: str) -> None:
+        """Let the shard in `slot_id` (`shard-1`) host the division; its calls go on, and wait for some tens of ms.
+
+        Raises MoveRefused with the reason, after which it is where it was; HallUnavailable, StoreUnavailable.
+        """
+        if self._directory is None:
+            raise HallUnavailable("not_ready")
+        if division_id not in self.division_ids:
+            raise MoveRefused("unknown_division")
+        await move(self._network, self._directory, division_id, slot_id)
 
     # -- people
 

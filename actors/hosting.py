@@ -2,7 +2,13 @@
 
 The engine's memory runs ahead of the journal only inside one turn of the shard's loop. Whenever that lead cannot be
 made durable, or a step raised, the memory is thrown away and made anew from the journal (SAFETY.md 1, 4).
+
+A division may be warmed up while another shard still owns it: `warm_up` reads, `open` fences the former owner and reads only
+what came since.
 """
+
+import asyncio
+import time
 
 import structlog
 
@@ -15,6 +21,8 @@ from dispatch.events import Event
 
 READ_BATCHES = 500
 """Journal entries a round trip while replaying: about 1 MB."""
+YIELD_BATCHES = 10
+"""How many of them in one stretch, while others are served: some 10 ms of a busy division's."""
 READS_MAX = 5
 """The snapshot may be replaced and the journal trimmed below a reader; that happens once in many minutes."""
 
@@ -29,6 +37,10 @@ class HostedDivision:
         self._journal = journal
         self.engine = Engine(division_id)
         self.epoch = 0
+        self.proved_s = 0.0
+        """When the newest proof of owning it was asked for (`lease`), by the monotonic clock."""
+        self._is_warm = False
+        """The engine is what the journal said up to `batch`, and nothing was decided since."""
         self.batch = 0
         """The last batch that is durable."""
         self.events: list[Event] = []
@@ -40,10 +52,19 @@ class HostedDivision:
     def __repr__(self) -> str:
         return f"<HostedDivision {self.division_id} epoch={self.epoch} batch={self.batch} {self.engine!r}>"
 
+    async def warm_up(self) -> None:
+        """Read snapshot and journal while another owns the division. Raises StoreUnavailable, and whatever replaying raises."""
+        await self._read_anew()
+        self._is_warm = True
+
     async def open(self) -> None:
-        """Take the next epoch, which fences every predecessor, and come back from the journal."""
+        """Take the next epoch, which fences every predecessor, and come back from the journal. Raises StoreUnavailable.
+
+        Harmless when repeated, at the cost of an epoch.
+        """
+        asked_s = time.monotonic()
         opened = await self._journal.open(self.division_id)
-        self.epoch = opened.epoch
+        self.epoch, self.proved_s = opened.epoch, asked_s
         await self.come_back()
 
     async def come_back(self) -> None:
@@ -67,29 +88,55 @@ class HostedDivision:
         return None if self.stopped_reason else self.engine.next_deadline_ms()
 
     async def recover(self) -> None:
-        """Throw memory away and replay. Raises StoreUnavailable; `JournalGap` after `READS_MAX` tries."""
+        """Throw memory away, unless it is warm, and replay. Raises StoreUnavailable; `JournalGap` after `READS_MAX` tries."""
+        is_warm, self._is_warm = self._is_warm, False
+        try:
+            await (self._follow() if is_warm else self._read_anew())
+        except StoreUnavailable:
+            self._is_warm = is_warm
+            raise
+        except JournalGap:
+            await self._read_anew()
+        self.engine.wake()
+        self.events, self.effects = [], []
+        log.info(
+            "division.replayed",
+            division=self.division_id,
+            epoch=self.epoch,
+            batch=self.batch,
+            was_warm=is_warm,
+            engine=repr(self.engine),
+        )
+
+    async def _read_anew(self) -> None:
+        """Raises JournalGap after `READS_MAX` tries."""
         for attempt in range(1, READS_MAX + 1):
             try:
-                await self._replay()
+                snapshot = await self._journal.read_snapshot(self.division_id)
+                self.batch, self.engine = 0, Engine(self.division_id)
+                if snapshot is not None:
+                    data = b"".join(snapshot[1])
+                    # In a thread: a large division takes half a second, and others are served here meanwhile.
+                    self.engine = await asyncio.to_thread(Engine.restore, self.division_id, data)
+                    self.batch = snapshot[0]
+                await self._follow()
                 return
             except JournalGap:
                 if attempt == READS_MAX:
                     raise
                 log.warning("division.replay_again", division=self.division_id, attempt=attempt)
 
-    async def _replay(self) -> None:
-        snapshot = await self._journal.read_snapshot(self.division_id)
-        batch, engine = 0, Engine(self.division_id)
-        if snapshot is not None:
-            batch, engine = snapshot[0], Engine.restore(self.division_id, b"".join(snapshot[1]))
-        while entries := await self._journal.read(self.division_id, batch, READ_BATCHES):
-            for number, payload in entries:
-                engine.replay(decode_events(payload))
-                batch = number
-        engine.wake()
-        self.engine, self.batch = engine, batch
-        self.events, self.effects = [], []
-        log.info("division.replayed", division=self.division_id, epoch=self.epoch, batch=batch, engine=repr(engine))
+    async def _follow(self) -> None:
+        """Replay what comes after `batch`. Raises JournalGap."""
+        is_more = True
+        while is_more:
+            entries = await self._journal.read(self.division_id, self.batch, READ_BATCHES)
+            for index, (number, payload) in enumerate(entries, start=1):
+                self.engine.replay(decode_events(payload))
+                self.batch = number
+                if index % YIELD_BATCHES == 0:
+                    await asyncio.sleep(0)
+            is_more = len(entries) == READ_BATCHES
 
     def step(self, command: Command, at_ms: int) -> Reply:
         """Carry out the command; what was due before it is the caller's to expire first."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.clock import SteadyClock
-from actors.items import Item, Submit, encode, encode_array, encode_refusal
+from actors.items import NOT_OWNER, Item, Submit, encode, encode_array, encode_refusal
 from dispatch.commands import Command
 
 WAITING_MAX = 50_000
@@ -42,6 +42,10 @@ class Work:
 
     def refuse(self, reason: str) -> None:
         self._answer(encode_refusal(reason))
+
+    def disown(self) -> None:
+        """It was not carried out here: its division lives elsewhere."""
+        self._answer(NOT_OWNER)
 
     def _answer(self, body: bytes) -> None:
         self.body = body
@@ -125,6 +129,15 @@ class Intake:
             else:
                 work.refuse("store_unavailable")
         self._waiting.extendleft(reversed(own))
+
+    def disown(self, division_id: str) -> None:
+        """The division has gone: send what waits for it after it. The shell's own commands end: its next owner makes them."""
+        waiting, self._waiting = self._waiting, deque()
+        for work in waiting:
+            if work.item.division_id == division_id:
+                work.disown()
+            else:
+                self._waiting.append(work)
 
     def end(self, error: Exception) -> None:
         """Nothing is stepped any more: every batch without an answer gets `error`, so that its sender turns elsewhere."""

@@ -92,6 +92,22 @@ class ReadStatus(Struct, array_like=True, tag="status"):
     division_id: str
 
 
+class LetGo(Struct, array_like=True, tag="let_go"):
+    """Another shard takes the division: finish this turn and own it no more. Answer: `Reply` with `at_ms`, when that was.
+
+    Refused as `owner_changed` unless it is owned under `epoch`: the word of a move that was given up must not end a later one.
+    """
+
+    division_id: str
+    epoch: int
+
+
+class TakeDivision(Struct, array_like=True, tag="take"):
+    """The placement gives the division to this shard's slot. Answer: `Reply` once it serves, or why it does not."""
+
+    division_id: str
+
+
 class ReadHistory(Struct, array_like=True, tag="history"):
     """For the follower: all events of a call, also of one that left the engine's memory long ago."""
 
@@ -104,7 +120,7 @@ class ReadPart(Struct, array_like=True, tag="part"):
 
 
 Read = ReadStatus | ReadCall | ReadAgent | ReadQueue | ReadQueues | ReadAgents | ReadPositions
-Item = Submit | Subscribe | Unsubscribe | WorkerHello | Read
+Item = Submit | Subscribe | Unsubscribe | WorkerHello | LetGo | TakeDivision | Read
 
 
 class Notice(Struct, array_like=True):
@@ -136,6 +152,8 @@ ANSWER_TYPES: dict[type[Any], Any] = {
     Subscribe: Subscribed,
     Unsubscribe: Reply,
     WorkerHello: Reply,
+    LetGo: Reply,
+    TakeDivision: Reply,
     ReadCall: CallView | None,
     ReadAgent: AgentView | None,
     ReadQueue: QueueView | None,
@@ -206,6 +224,10 @@ def decode_bodies(payload: bytes) -> list[Raw]:
 def encode_refusal(reason: str) -> bytes:
     """An item that was never stepped: no answer of its type, but why not."""
     return _encoder.encode({"refused": reason})
+
+
+NOT_OWNER = encode_refusal("not_owner")
+"""The answer to an item whose division lives elsewhere: not carried out here; its sender looks again and sends it there."""
 
 
 def decode_answer(item_type: type[Any], body: Raw | bytes) -> Any:

@@ -4,11 +4,13 @@ For tests of what stands above (the gateway) and for the simulator. The network 
 """
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from actors.directory import Owner, Placement
+from actors.directory import Owner, PartEntry, Placement
 from actors.hall import FOLLOWER_NAME, Hall
 from actors.items import ReadPart, decode_follower_items, encode
 from actors.journal import Journal
@@ -16,6 +18,7 @@ from actors.journal_memory import MemoryJournal
 from actors.mailbox import PeerGone
 from actors.network import PollablePeer
 from actors.performer import Performer
+from actors.placement import settle
 from actors.shard import Shard, ShardEnded, ShardSettings
 from dispatch.codec import decode_events
 from dispatch.commands import ApplyPlan
@@ -65,6 +68,8 @@ class LocalDirectory:
         self._owners: dict[str, Owner] = {}
         self._alive_at_ms: dict[str, int] = {}
         self._placement = Placement(0, {})
+        self.parts: dict[str, PartEntry] = {}
+        """What runs in each slot."""
 
     async def owner_name(self, division_id: str) -> str:
         """Return who owns the division. Raises PeerGone."""
@@ -91,6 +96,9 @@ class LocalDirectory:
 
     async def read_alive(self, division_id: str) -> int:
         return self._alive_at_ms.get(division_id, 0)
+
+    async def read_parts(self) -> dict[str, PartEntry]:
+        return self.parts
 
     async def read_placement(self) -> Placement:
         return self._placement
@@ -123,54 +131,76 @@ class LocalFollower:
 
 
 class LocalHall:
-    """A hall of one shard over a journal. `kill_shard` and `start_shard` let tests fail it over."""
+    """A hall of one or more shards over a journal. `kill_shard` and `start_shard` let tests fail them over."""
 
-    def __init__(self, plan: Plan, journal: Journal | None = None, others: tuple[Plan, ...] = ()) -> None:
-        """`others`: further divisions of the same shard."""
+    def __init__(
+        self, plan: Plan, journal: Journal | None = None, others: tuple[Plan, ...] = (), shards_count: int = 1
+    ) -> None:
+        """`others`: further divisions. They go to the shards in turn, the one of `plan` to shard 0."""
         self.plan = plan
         self.plans = (plan, *others)
         self.journal = journal or MemoryJournal()
         self.directory = LocalDirectory()
         self.network = LocalNetwork()
-        self.shard: Shard | None = None
-        self._epoch = 0
+        self.shards: dict[int, Shard] = {}
+        """Those that run, by the number of their slot."""
+        self.slot_ids = [f"shard-{number}" for number in range(shards_count)]
+        self._epochs = dict.fromkeys(range(shards_count), 0)
+
+    @property
+    def shard(self) -> Shard | None:
+        """Shard 0."""
+        return self.shards.get(0)
 
     @property
     def division_ids(self) -> list[str]:
         return [plan.division_id for plan in self.plans]
 
-    async def start_shard(self) -> Shard:
-        """Start the next incarnation of the shard. One that runs already is left alone, as one that froze would be."""
-        self._epoch += 1
-        name = f"shard-0-e{self._epoch}"
-        shard = Shard(ShardSettings(name, self.division_ids), self.journal, self.directory, Performer(self.network))
-        self.network.parts[name] = self.shard = shard
+    async def start_shard(self, number: int = 0) -> Shard:
+        """Start the next incarnation of a shard. One that runs already is left alone, as one that froze would be."""
+        await settle(self.directory, self.division_ids, self.slot_ids)
+        self._epochs[number] += 1
+        slot_id = self.slot_ids[number]
+        name = f"{slot_id}-e{self._epochs[number]}"
+        settings = ShardSettings(name, self.division_ids, slot_id)
+        shard = Shard(settings, self.journal, self.directory, Performer(self.network))
+        self.network.parts[name] = self.shards[number] = shard
+        self.directory.parts[slot_id] = PartEntry(name, os.getpid(), time.time_ns() // 1_000_000, 0)
         await shard.start()
         for plan in self.plans:
             shard.submit(plan.division_id, ApplyPlan(plan=plan, digest="local"))
         return shard
 
-    async def kill_shard(self) -> None:
-        """Take the shard away without a word to anybody, as a kill -9 does: its memory is gone, what is durable stays."""
-        if self.shard is not None:
-            self.network.parts.pop(self.shard.settings.name, None)
-            await self.shard.abort()
-            self.shard = None
+    async def kill_shard(self, number: int = 0) -> None:
+        """Take a shard away without a word to anybody, as a kill -9 does: its memory is gone, what is durable stays."""
+        shard = self.shards.pop(number, None)
+        if shard is not None:
+            self.network.parts.pop(shard.settings.name, None)
+            await shard.abort()
 
     def hall(self, gateway_id: str) -> Hall:
         """Make a client of this hall; the caller closes it."""
-        return Hall(self.network, self.division_ids, self.directory.owner_name, gateway_id=gateway_id)
+        return Hall(
+            self.network,
+            self.division_ids,
+            self.directory.owner_name,
+            gateway_id=gateway_id,
+            read_parts=self.directory.read_parts,
+            directory=self.directory,
+        )
 
 
 @asynccontextmanager
 async def local_hall(
-    plan: Plan, journal: Journal | None = None, others: tuple[Plan, ...] = ()
+    plan: Plan, journal: Journal | None = None, others: tuple[Plan, ...] = (), shards_count: int = 1
 ) -> AsyncIterator[LocalHall]:
     """Run a hall inside this process for as long as the context lasts."""
-    local = LocalHall(plan, journal, others)
+    local = LocalHall(plan, journal, others, shards_count)
     local.network.parts[FOLLOWER_NAME] = LocalFollower(local.journal)
-    await local.start_shard()
+    for number in range(shards_count):
+        await local.start_shard(number)
     try:
         yield local
     finally:
-        await local.kill_shard()
+        for number in range(shards_count):
+            await local.kill_shard(number)

@@ -6,6 +6,8 @@ Rules (SAFETY.md 5)
 - (sender, number) orders the transport only. What must not happen twice carries its own id inside.
 - A number that was sent never stands for another batch: a batch that everybody gave up takes its number with it, or the
   peer would answer the next one from memory with the answers of this one.
+- A letter whose division lives elsewhere by now comes back as `NOT_OWNER`, not carried out: it goes first in the next batch,
+  to whoever the directory names then. Only that letter: its neighbours may have been answered before the division went.
 - Bounds: `WAITING_MAX` letters wait; each waits `LETTER_S` for its answer at most. Both end as `HallUnavailable`, by name.
 
 Why: one Ray call costs 1.6 ms whatever it carries, a batch of 1,000 letters 2.1 ms (RAY.md). No timer, no added
@@ -24,7 +26,7 @@ from uuid import uuid4
 import structlog
 from msgspec import Raw
 
-from actors.items import HallUnavailable, decode_bodies, encode, encode_array
+from actors.items import NOT_OWNER, HallUnavailable, decode_bodies, encode, encode_array
 
 WAITING_MAX = 20_000
 BATCH_MAX = 1_000
@@ -36,12 +38,18 @@ LETTER_S = 15.0
 REPLACED_CHECK_S = 0.5
 BACKOFF_FIRST_S = 0.02
 BACKOFF_MAX_S = 0.5
+NOT_OWNER_PAUSE_S = 0.02
+"""How soon to look again for a division that is on its way: a move holds it for some tens of ms."""
 
 log = structlog.get_logger()
 
 
 class PeerGone(Exception):
     """The peer does not answer any more, or not now; resolve it again."""
+
+
+class NotOwner(PeerGone):
+    """The peer lives and does not own the division (any more); the directory names who does, or soon will."""
 
 
 class Peer(Protocol):
@@ -143,6 +151,9 @@ class Mailbox:
         while not all(letter.answer.done() for letter in self._in_flight):
             try:
                 await self._deliver_once(await self._meet_peer())
+            except NotOwner:
+                self._peer = None
+                await asyncio.sleep(NOT_OWNER_PAUSE_S)
             except PeerGone as error:
                 self._peer = None
                 log.info("mailbox.peer_gone", mailbox=self.name, reason=str(error), letters=len(self._in_flight))
@@ -153,6 +164,9 @@ class Mailbox:
                 log.exception("mailbox.batch_failed", mailbox=self.name, letters=len(self._in_flight))
                 _refuse(self._in_flight, "internal")
         self._in_flight = []
+        self._end_number()
+
+    def _end_number(self) -> None:
         if not self._is_number_fresh:
             self._number += 1
             self._is_number_fresh = True
@@ -162,6 +176,8 @@ class Mailbox:
             self._peer = await _met(self._resolve)
             if self._peer.name != self._peer_name:
                 self._peer_name = self._peer.name
+                # Under a name of its own: a peer met before, as after a move there and back, remembers our numbers.
+                self._sender = uuid4().hex
                 self._number = 0
                 self._is_number_fresh = True
         return self._peer
@@ -177,9 +193,18 @@ class Mailbox:
         bodies = decode_bodies(answer)
         if len(bodies) != len(batch):
             raise ValueError(f"{peer.name} gave {len(bodies)} answers to {len(batch)} letters")
+        disowned = []
         for letter, body in zip(batch, bodies, strict=True):
-            if not letter.answer.done():
+            if letter.answer.done():
+                continue
+            if memoryview(body) == NOT_OWNER:
+                disowned.append(letter)
+            else:
                 letter.answer.set_result(body)
+        if disowned:
+            self._in_flight = disowned
+            self._end_number()
+            raise NotOwner(peer.name)
 
 
 async def answered_or_replaced(

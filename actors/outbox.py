@@ -45,6 +45,10 @@ class Outbox:
             self._lost = self._before
         self._wake.set()
 
+    def close(self) -> None:
+        """Nothing more will come: let a poll that waits return."""
+        self._wake.set()
+
     async def poll(self, cursor: int, wait_s: float) -> Polled:
         """Confirm up to `cursor` and return what follows, waiting up to `wait_s` for it."""
         if not self._lost <= cursor <= self.newest:

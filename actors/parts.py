@@ -53,6 +53,8 @@ class ShardPartSettings(Struct, frozen=True):
     division_ids: list[str]
     store: StoreSettings
     disk: DiskSettings = DiskSettings()
+    slot_id: str = ""
+    """See `shard.ShardSettings`."""
 
 
 class CountingClient(StoreClient):
@@ -78,7 +80,7 @@ class ShardPart:
             store.url, accept_weaker_durability=store.accept_weaker_durability, client=self._client
         )
         self._shard = Shard(
-            ShardSettings(self._settings.name, self._settings.division_ids),
+            ShardSettings(self._settings.name, self._settings.division_ids, self._settings.slot_id),
             self._journal,
             Directory(self._client),
             Performer(network),
@@ -228,5 +230,6 @@ def open_hall(settings: HallSettings, network: Network, gateway_id: str = "") ->
         People(client),
         gateway_id,
         directory.read_parts,
+        directory,
     )
     return hall, client

@@ -32,10 +32,11 @@ class Performer:
     """Carries out effects for one shard."""
 
     def __init__(self, network: Network) -> None:
-        self._network = network
+        self.network = network
         self.workers = Workers()
         self._mailboxes: dict[str, Mailbox] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], str] = {}
+        """Task -> the division it is done for; empty for the performer's own."""
         self._submit: Callable[[str, Command], None] = lambda division_id, command: None
 
     def attach(self, submit: Callable[[str, Command], None]) -> None:
@@ -67,9 +68,15 @@ class Performer:
             if isinstance(effect, RequestRoom):
                 self._request(division_id, effect)
             elif isinstance(effect, OpenRoom):
-                self._begin(self._open(division_id, effect))
+                self._begin(self._open(division_id, effect), division_id)
             elif isinstance(effect, CloseRoom):
-                self._begin(self._close(division_id, effect))
+                self._begin(self._close(division_id, effect), division_id)
+
+    def drop(self, division_id: str) -> None:
+        """The division lives elsewhere: its next owner performs what is pending, under the same attempts."""
+        for task, one in self._tasks.items():
+            if one == division_id:
+                task.cancel()
 
     async def close(self) -> None:
         for task in list(self._tasks):
@@ -78,17 +85,17 @@ class Performer:
         await asyncio.gather(*(mailbox.close() for mailbox in self._mailboxes.values()))
         self._mailboxes.clear()
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None], division_id: str = "") -> None:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = division_id
+        task.add_done_callback(self._tasks.pop)
 
     def _request(self, division_id: str, effect: RequestRoom) -> None:
         chosen = self.workers.choose() if effect.attempt == 1 else None
         if chosen is not None:
             self._assign(division_id, effect, *chosen)
         else:
-            self._begin(self._choose(division_id, effect))
+            self._begin(self._choose(division_id, effect), division_id)
 
     def _assign(self, division_id: str, effect: RequestRoom, worker_id: str, epoch: int) -> None:
         self._submit(
@@ -149,7 +156,7 @@ class Performer:
         return mailbox
 
     async def _meet(self, actor_name: str) -> Peer:
-        return await self._network.peer(actor_name)
+        return await self.network.peer(actor_name)
 
 
 def media_actor_name(worker_id: str, epoch: int) -> str:

@@ -8,37 +8,46 @@ Rules
 - No await between reading and writing an engine: a turn's steps are one synchronous stretch.
 - A stepped command is never refused for store trouble; the turn waits and repeats the SAME append (SAFETY.md 1). What has
   not been stepped yet is refused by name after `UNSTEPPED_S`.
-- Fenced means over: the shard decides nothing more and ends, and who waits for it turns to its successor.
+- Fenced means over: the shard decides nothing more in that division and forgets it; with its last one it ends. Who waits
+  for it turns to the new owner.
+- What is answered from memory alone is answered under a lease (`lease`).
+- Divisions come and go between any two steps of the loop: a turn is about those that were there when it began, and shows
+  nothing of one that has gone meanwhile, unless that was durable.
 - Leases end only by time in which the store answered (SAFETY.md 9).
 
-Not here: what waits (`intake`), poison (`stepping`), engine and recovery (`hosting`), who is told (`audience`), what effects
-do (`performer`), Ray (`wiring`).
+Not here: how divisions come (`takeover`), what waits (`intake`), poison (`stepping`), engine and recovery (`hosting`),
+answers (`answering`), who is told (`audience`), what effects do (`performer`), who is lost (`hearing`), Ray (`wiring`).
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 from msgspec import Struct
 
-from actors.audience import Audience
+from actors.answering import Answering
+from actors.appending import Appending
+from actors.audience import Audience, division_of
 from actors.clock import SteadyClock
 from actors.disk import DiskFloor
+from actors.hearing import Hearing
 from actors.hosting import HostedDivision
 from actors.inbox import Inbox
 from actors.intake import Intake, Work
-from actors.items import ReadStatus, Submit, Subscribe, Unsubscribe, WorkerHello, decode_items, encode
+from actors.items import TakeDivision, decode_items, encode
 from actors.journal import Append, Fenced, Journal, StoreUnavailable
+from actors.lease import Leases, Proofs
 from actors.logs import write_lines
+from actors.mailbox import NotOwner
 from actors.measures import ShardMeasures
 from actors.performer import Performer
-from actors.reading import disowned_rooms, read
 from actors.reporting import shard_status
 from actors.stepping import Stepping, is_clock_behind
+from actors.takeover import Owners, Replaced, Takeover
 from actors.transitions import lines_of
-from dispatch.commands import Command, LoseGateway
+from dispatch.commands import Command
 from dispatch.effects import Reply
 
 TURN_MAX = 5_000
@@ -46,8 +55,8 @@ TURN_MAX = 5_000
 STALL_MS = 1_000
 """What took longer was an outage: nobody was heard, so leases and graces move (SAFETY.md 8)."""
 ALIVE_EVERY_S = 1.0
-RETRY_FIRST_S = 0.02
-RETRY_MAX_S = 0.5
+UNPROVED_S = 5.0
+"""How long a poll may wait for proof; then its gateway looks again for the owner."""
 STOP_S = 5.0
 """How long the turn under way may take to become durable when the shard is to stop in good order."""
 
@@ -62,16 +71,13 @@ class ShardSettings(Struct, frozen=True):
     name: str
     """With the epoch, so that a frozen predecessor keeps its own (SAFETY.md 13)."""
     division_ids: list[str]
+    """All of the hall, where there is a slot; those of this shard otherwise."""
+    slot_id: str = ""
+    """Of the divisions those are hosted that the directory's placement gives to this slot. Empty: all of them."""
 
 
-class Owners(Protocol):
+class ShardDirectory(Owners, Proofs, Protocol):
     """What the shard needs of `directory.Directory`."""
-
-    async def write_owner(self, division_id: str, epoch: int, actor_name: str) -> bool: ...
-
-    async def note_alive(self, epochs: dict[str, int], at_ms: int) -> set[str]: ...
-
-    async def read_alive(self, division_id: str) -> int: ...
 
 
 class Shard:
@@ -81,31 +87,44 @@ class Shard:
         self,
         settings: ShardSettings,
         journal: Journal,
-        directory: Owners,
+        directory: ShardDirectory,
         performer: Performer,
         disk: DiskFloor | None = None,
     ) -> None:
         """`disk`: below its floor no new call is taken; None: no disk is looked at."""
         self.settings = settings
-        self._journal = journal
-        self._directory = directory
         self._performer = performer
         self._clock = SteadyClock()
-        self.divisions = {one: HostedDivision(one, journal) for one in settings.division_ids}
+        self.divisions: dict[str, HostedDivision] = {}
+        """Those that it owns, as far as it knows."""
         self.audience = Audience()
         self.ended = asyncio.Event()
         self._inbox = Inbox()
         self._intake = Intake(self._clock)
         self.disk = disk or DiskFloor()
         self.measures = ShardMeasures()
-        self._stepping = Stepping(self._clock, self._intake, performer, self._again, self.disk)
+        self._appending = Appending(journal, self._intake, self.measures)
+        self._stepping = Stepping(self._clock, self._intake, performer, self._appending.again, self.disk)
         self._tasks: list[asyncio.Task[None]] = []
-        self._outages_ms = dict.fromkeys(settings.division_ids, 0)
+        self._outages_ms: dict[str, int] = {}
         """Division -> the outage that its next turn has to make up for."""
-        self._append_began_s: float | None = None
+        self._leases = Leases(self.divisions, directory, self._clock, self._lose)
+        self._takeover = Takeover(
+            settings.name,
+            settings.slot_id,
+            settings.division_ids,
+            self.divisions,
+            journal,
+            directory,
+            performer.network,
+            self._clock,
+            self._host,
+        )
         self._is_store_silent = False
+        self._answering = Answering(self.audience, self._clock, self.measures, lambda one: shard_status(self, one))
         self.turns_count = 0
         self.items_count = 0
+        self._hearing = Hearing(self.audience, performer, self._clock, self.submit)
         performer.attach(self.submit)
 
     def __repr__(self) -> str:
@@ -125,29 +144,48 @@ class Shard:
     async def start(self) -> None:
         """Own the divisions, come back from the journal, and begin to take turns."""
         await self.disk.look()
-        for division in self.divisions.values():
-            await self._own(division)
-        for division in self.divisions.values():
-            if division.stopped_reason:
-                continue
-            self._performer.perform(division.division_id, division.engine.pending_effects())
-            self._performer.expect(division.engine.state.calls.values(), self._clock.now_ms())
-            gateways = {one.gateway_id for one in division.engine.state.recipients.values() if one.gateway_id}
-            self.audience.expect(sorted(gateways), self._clock.now_ms())
+        await self._takeover.start()
         self._tasks = [
             asyncio.create_task(self._guard(self._take_turns), name="turns"),
             asyncio.create_task(self._guard(self._keep_alive), name="alive"),
             asyncio.create_task(self._guard(self.disk.watch), name="disk"),
         ]
 
-    async def _own(self, division: HostedDivision) -> None:
-        await division.open()
-        self._clock.not_behind(division.engine.now_ms)
-        if not await self._directory.write_owner(division.division_id, division.epoch, self.settings.name):
-            raise ShardEnded(f"{division.division_id}: a newer owner than epoch {division.epoch} is entered")
-        alive_at_ms = await self._directory.read_alive(division.division_id)
-        if alive_at_ms:
-            self._outages_ms[division.division_id] = max(0, self._clock.now_ms() - alive_at_ms)
+    def _host(self, division: HostedDivision, outage_ms: int) -> None:
+        """Serve a division from now on: what it still owes is done, and who belongs to it is expected."""
+        division_id, now_ms = division.division_id, self._clock.now_ms()
+        self.divisions[division_id] = division
+        self._outages_ms[division_id] = outage_ms
+        self._intake.wake()
+        if division.stopped_reason:
+            return
+        self._performer.perform(division_id, division.engine.pending_effects())
+        self._performer.expect(division.engine.state.calls.values(), now_ms)
+        gateways = {one.gateway_id for one in division.engine.state.recipients.values() if one.gateway_id}
+        self.audience.expect(sorted(gateways), now_ms)
+
+    def _drop(self, division: HostedDivision) -> None:
+        """Forget a division that lives elsewhere from now on; who waits for it here is sent there."""
+        if self.divisions.get(division.division_id) is not division:
+            return
+        del self.divisions[division.division_id]
+        self._outages_ms.pop(division.division_id, None)
+        self.audience.drop(division.division_id)
+        self._performer.drop(division.division_id)
+        self._intake.disown(division.division_id)
+
+    def _lose(self, division: HostedDivision) -> None:
+        """Another owns it, and nobody had asked: this process slept, or was not heard."""
+        log.warning("division.lost", shard=self.settings.name, division=division.division_id, epoch=division.epoch)
+        self._drop(division)
+        if not self.divisions or not self.settings.slot_id:
+            self._end()
+
+    def _end(self) -> None:
+        if not self.ended.is_set():
+            self.ended.set()
+            self._intake.end(ShardEnded(self.settings.name))
+            self._intake.wake()
 
     async def stop(self) -> None:
         """Finish what waits, in bounded time, and end; who is not answered by then asks the successor."""
@@ -163,6 +201,8 @@ class Shard:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._takeover.close()
+        await self._leases.close()
         self._intake.end(ShardEnded(self.settings.name))
         await self._performer.close()
 
@@ -170,13 +210,11 @@ class Shard:
         """A loop that fails ends the shard: its successor starts from the journal."""
         try:
             await run()
-        except Fenced as error:
+        except (Fenced, Replaced) as error:
             log.warning("shard.fenced", shard=self.settings.name, reason=str(error))
         except Exception:
             log.exception("shard.failed", shard=self.settings.name)
-        if not self.ended.is_set():
-            self.ended.set()
-            self._intake.end(ShardEnded(self.settings.name))
+        self._end()
 
     # -- in and out
 
@@ -187,14 +225,31 @@ class Shard:
         return await self._inbox.take(sender, number, lambda: self._intake.begin(decode_items(payload)))
 
     def submit(self, division_id: str, command: Command) -> None:
-        """Put a command of the shell's own in; nobody waits for its answer."""
-        self._intake.submit(division_id, command)
+        """Put a command of the shell's own in; nobody waits for it. Where the division has gone, its new owner makes it."""
+        if division_id in self.divisions:
+            self._intake.submit(division_id, command)
 
     async def poll(self, gateway_id: str, cursor: int, wait_s: float) -> bytes:
-        """Return the gateway's next notices; asking is also its proof of life. Raises ShardEnded."""
+        """Return the gateway's next notices; asking is also its proof of life. Raises ShardEnded, NotOwner."""
+        division = self._polled(gateway_id)
+        polled = await self.audience.poll(gateway_id, cursor, wait_s, self._clock.now_ms())
+        try:
+            async with asyncio.timeout(UNPROVED_S):
+                await self._leases.hold([division])
+        except (StoreUnavailable, TimeoutError) as error:
+            raise NotOwner("the store does not say who owns it") from error
+        if self._polled(gateway_id) is not division:
+            raise NotOwner(self.settings.name)
+        return encode(polled)
+
+    def _polled(self, gateway_id: str) -> HostedDivision:
+        """Raises ShardEnded, NotOwner."""
         if self.ended.is_set():
             raise ShardEnded(self.settings.name)
-        return encode(await self.audience.poll(gateway_id, cursor, wait_s, self._clock.now_ms()))
+        division = self.divisions.get(division_of(gateway_id))
+        if division is None:
+            raise NotOwner(self.settings.name)
+        return division
 
     # -- turns
 
@@ -221,102 +276,68 @@ class Shard:
         began_s = time.monotonic()
         self.turns_count += 1
         self.items_count += len(works)
-        works_by_division: dict[str, list[Work]] = {one: [] for one in self.divisions}
+        hosted = dict(self.divisions)
+        works_by_division: dict[str, list[Work]] = {}
         for work in works:
-            works_by_division.get(work.item.division_id, []).append(work)
+            works_by_division.setdefault(work.item.division_id, []).append(work)
         replies: dict[Work, Reply] = {}
-        for division_id, own in works_by_division.items():
-            outage_ms, self._outages_ms[division_id] = self._outages_ms[division_id], 0
-            replies |= await self._stepping.step_all(self.divisions[division_id], own, outage_ms)
-        appends = [append for one in self.divisions.values() if (append := one.append()) is not None]
-        if appends:
-            await self._make_durable(appends)
-        self._release(works, replies)
+        for division_id, division in hosted.items():
+            own, outage_ms = works_by_division.get(division_id, []), self._outages_ms.pop(division_id, 0)
+            replies |= await self._stepping.step_all(division, own, outage_ms)
+        appends = [append for one in hosted.values() if (append := one.append()) is not None]
+        durable = await self._make_durable(appends) if appends else set()
+        # What was not appended was decided from memory alone.
+        unproved = [hosted[one] for one in works_by_division if one in hosted and one not in durable]
+        if unproved:
+            await self._appending.again(lambda: self._leases.hold(unproved))
+        shown = {one: own for one, own in hosted.items() if one in durable or self.divisions.get(one) is own}
+        self._release(shown, works, replies)
         if works or appends:
             self.measures.turn_s.observe(time.monotonic() - began_s)
 
     # -- durable, then visible
 
-    async def _make_durable(self, appends: list[Append]) -> None:
-        """Wait until the store has the entries. Raises Fenced."""
-        self._append_began_s = time.monotonic()
-        await self._again(lambda: self._journal.append(appends))
-        took_s = time.monotonic() - self._append_began_s
-        took_ms = int(took_s * 1_000)
-        self.measures.append_s.observe(took_s)
-        self._append_began_s = None
-        if took_ms > STALL_MS:
-            log.warning("journal.stalled", shard=self.settings.name, took_ms=took_ms)
-            self._make_up_for(took_ms)
+    async def _make_durable(self, appends: list[Append]) -> set[str]:
+        """Wait until the store has the entries; return the divisions that have theirs. The others are lost. Raises Fenced."""
+        appended = await self._appending.append(appends)
+        if appended.took_ms > STALL_MS:
+            log.warning("journal.stalled", shard=self.settings.name, took_ms=appended.took_ms)
+            self._make_up_for(appended.took_ms)
+        for one in appends:
+            division = self.divisions.get(one.division_id)
+            if division is None or division.epoch != one.epoch:
+                continue
+            if one.division_id in appended.fenced:
+                self._lose(division)
+            else:
+                division.proved_s = appended.asked_s
+        return {one.division_id for one in appends} - appended.fenced
 
     def _make_up_for(self, outage_ms: int) -> None:
         """Nobody was heard for so long: what waits for somebody gets the time back."""
-        for division_id in self._outages_ms:
-            self._outages_ms[division_id] += outage_ms
-        self._forgive(outage_ms)
+        for division_id in self.divisions:
+            self._outages_ms[division_id] = self._outages_ms.get(division_id, 0) + outage_ms
+        self._hearing.forgive(outage_ms)
 
-    def _forgive(self, outage_ms: int) -> None:
-        now_ms = self._clock.now_ms()
-        self.audience.forgive(outage_ms, now_ms)
-        self._performer.forgive(outage_ms, now_ms)
-
-    async def _again(self, action: Callable[[], Awaitable[None]]) -> None:
-        """Repeat what the store did not do, or did without saying so, until it does."""
-        pause_s = RETRY_FIRST_S
-        while True:
-            try:
-                await action()
-                return
-            except StoreUnavailable as error:
-                log.warning("store.unavailable", shard=self.settings.name, reason=error.reason)
-                self.measures.store_retries_count += 1
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, RETRY_MAX_S)
-                self._intake.refuse_old()
-
-    def _release(self, works: list[Work], replies: dict[Work, Reply]) -> None:
-        lines = [line for one in self.divisions.values() for line in lines_of(one.division_id, one.events)]
-        write_lines(lines)
-        for division in self.divisions.values():
+    def _release(self, shown: dict[str, HostedDivision], works: list[Work], replies: dict[Work, Reply]) -> None:
+        """Show what this turn did in the divisions of `shown`: theirs is durable, or proved to be the present."""
+        write_lines([line for one in shown.values() for line in lines_of(one.division_id, one.events)])
+        for division in shown.values():
             notices, effects = division.release()
-            self.audience.tell(division.division_id, notices)
-            if effects:
+            if self.divisions.get(division.division_id) is division:
+                self.audience.tell(division.division_id, notices)
                 self._performer.perform(division.division_id, effects)
         for work in works:
-            self._answer(work, replies.get(work))
-
-    def _answer(self, work: Work, reply: Reply | None) -> None:
-        """Answer one item. A read that fails is its asker's trouble, not that of all who wait for this turn."""
-        division = self.divisions.get(work.item.division_id)
-        if division is None:
-            work.refuse("not_owner")
-            return
-        if reply is not None and reply.reason:
-            self.measures.refuse(reply.reason)
-        if reply is None and not isinstance(work.item, ReadStatus):
-            work.refuse(division.stopped_reason)
-            return
-        try:
-            work.answer(self._answer_of(work, reply or Reply()))
-        except Exception:
-            log.exception("item.not_answered", division=division.division_id, item=type(work.item).__name__)
-            work.refuse("internal")
-
-    def _answer_of(self, work: Work, reply: Reply) -> Any:
-        item = work.item
-        state = self.divisions[item.division_id].engine.state
-        if isinstance(item, Subscribe):
-            return self.audience.subscribe(state, item, reply, self._clock.now_ms())
-        if isinstance(item, Unsubscribe):
-            self.audience.unsubscribe(item)
-            return reply
-        if isinstance(item, WorkerHello):
-            return disowned_rooms(state, item)
-        if isinstance(item, Submit):
-            return reply
-        if isinstance(item, ReadStatus):
-            return shard_status(self, item.division_id)
-        return read(state, item, self._clock.now_ms())
+            own = shown.get(work.item.division_id)
+            if isinstance(work.item, TakeDivision):
+                self._takeover.begin_for(work, work.item.division_id)
+            elif own is None:
+                work.disown()
+            else:
+                self._answering.answer(work, own, replies.get(work))
+        for division in self._answering.leaving():
+            log.info("division.let_go", shard=self.settings.name, division=division.division_id, epoch=division.epoch)
+            self._drop(division)
 
     # -- once a second
 
@@ -331,30 +352,20 @@ class Shard:
             unheard_ms = self._clock.now_ms() - heard_at_ms - int(ALIVE_EVERY_S * 1_000)
             heard_at_ms = self._clock.now_ms()
             if unheard_ms > STALL_MS:
-                self._forgive(unheard_ms)
-            self._end_leases()
+                self._hearing.forgive(unheard_ms)
+            self._hearing.end_leases(list(self.divisions))
             for division_id, division in self.divisions.items():
                 if is_clock_behind(division):
                     log.error("clock.behind_journal", division=division_id)
 
     async def _is_store_answering(self) -> bool:
-        """No lease ends while nobody could renew it (SAFETY.md 9)."""
-        began_s = self._append_began_s
-        if began_s is not None and (time.monotonic() - began_s) * 1_000 > STALL_MS:
+        """Prove what is owned, and see what else is to be. No lease ends while nobody could renew it (SAFETY.md 9)."""
+        if self._appending.waiting_ms() > STALL_MS:
             return False
         try:
-            epochs = {one: division.epoch for one, division in self.divisions.items()}
-            await self._directory.note_alive(epochs, self._clock.now_ms())
+            await self._leases.renew()
+            if not self.ended.is_set():
+                await self._takeover.look()
         except StoreUnavailable:
             return False
         return True
-
-    def _end_leases(self) -> None:
-        now_ms = self._clock.now_ms()
-        for gateway_id in self.audience.lost(now_ms):
-            log.warning("gateway.lost", shard=self.settings.name, gateway=gateway_id)
-            for division_id in self.divisions:
-                self.submit(division_id, LoseGateway(gateway_id=gateway_id))
-        for command in self._performer.lost(now_ms):
-            for division_id in self.divisions:
-                self.submit(division_id, command)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from actors import intake, shard
+from actors import answering, intake, mailbox, shard
 from actors.hall import Hall, HallUnavailable
 from actors.journal_memory import MemoryJournal
 from actors.local import LocalHall
@@ -214,7 +214,7 @@ async def test_a_read_that_fails_is_its_askers_trouble(
     def broken(state: object, item: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(shard, "read", broken)
+    monkeypatch.setattr(answering, "read", broken)
     read, asked = await asyncio.gather(
         hall.call("call-1").view(), hall.call("call-1").request("c", "slow"), return_exceptions=True
     )
@@ -226,9 +226,10 @@ async def test_a_read_that_fails_is_its_askers_trouble(
     assert not local.shard.ended.is_set()
 
 
-async def test_an_item_of_a_division_that_lives_elsewhere(local: LocalHall) -> None:
-    """Given a directory that is behind; when an item comes for a division of another shard; then it is refused by name."""
+async def test_an_item_of_a_division_that_lives_elsewhere(local: LocalHall, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a directory that stays behind; when an item comes for another shard; then it waits within its bound."""
+    monkeypatch.setattr(mailbox, "LETTER_S", 0.2)
     hall = Hall(local.network, ["other"], lambda division_id: local.directory.owner_name(PLAN.division_id))
-    with pytest.raises(HallUnavailable, match="not_owner"):
+    with pytest.raises(HallUnavailable, match="not_ready"):
         await hall.queues()
     await hall.close()
