@@ -272,7 +272,8 @@ def _store_problems(store: StoreSection) -> Iterator[Problem]:
     for name in ("replicas_min", *TLS_OPTIONS):
         value = getattr(store, name)
         if value and not store.url:
-            yield Problem(f"store.{name}", repr(value), "needs store.url: the embedded store is one server on this machine")
+            what = "needs store.url: the embedded store is one server on this machine"
+            yield Problem(f"store.{name}", repr(value), what)
         elif value and name in TLS_OPTIONS and not Path(value).expanduser().is_file():
             yield Problem(f"store.{name}", repr(value), "is no file that can be found")
     try:
