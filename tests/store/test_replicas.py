@@ -1,0 +1,136 @@
+"""Durable with a replica: what is acknowledged is on its disk too, and a failover loses none of it (SAFETY.md 1, 18)."""
+
+import asyncio
+import contextlib
+import signal
+
+import pytest
+
+from actors.journal import Append, Fenced, NotDurable, RedisJournal, StoreUnavailable
+from actors.store_client import StoreClient
+from tests.store.conftest import MakeServer
+from tests.store.servers import Server
+
+REPLICA = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+
+
+async def pair(make_server: MakeServer) -> tuple[Server, Server]:
+    """A primary, and a replica that has caught up."""
+    primary = await make_server("primary", *REPLICA).start()
+    replica = await make_server("replica", *REPLICA, "--replicaof", f"127.0.0.1 {primary.port}").start()
+    client = StoreClient(primary.url)
+    async with asyncio.timeout(20):
+        while (await client.run([("INFO",)]))[0].get("slave0", {}).get("state") != "online":
+            await asyncio.sleep(0.05)
+    await client.close()
+    return primary, replica
+
+
+async def promote(replica: Server) -> None:
+    """Make the replica the primary, as an operator or a Sentinel does."""
+    client = StoreClient(replica.url)
+    await client.run([("REPLICAOF", "NO", "ONE")])
+    await client.close()
+
+
+async def read_all(journal: RedisJournal) -> list[tuple[int, bytes]]:
+    """All batches of the division."""
+    read: list[tuple[int, bytes]] = []
+    while step := await journal.read("main", len(read), 1_000):
+        read += step
+    return read
+
+
+async def test_a_failover_loses_nothing_acknowledged(make_server: MakeServer) -> None:
+    """Given a stream of appends, when the primary is killed and its replica promoted, then all acknowledged are there.
+
+    The append under way is repeated against the new primary under the same number, and counts once.
+    """
+    primary, replica = await pair(make_server)
+    journal = RedisJournal(f"{primary.url}?replicas_min=1")
+    epoch = (await journal.open("main")).epoch
+    killing = asyncio.get_running_loop().call_later(0.5, primary.send_signal, signal.SIGKILL)
+    batch = 0
+    with contextlib.suppress(StoreUnavailable):
+        while True:
+            await journal.append([Append("main", epoch, batch + 1, b"%d" % (batch + 1))])
+            batch += 1
+    assert killing.when() <= asyncio.get_running_loop().time(), "it ended by the kill"
+    assert batch > 20
+    await promote(replica)
+    successor = RedisJournal(replica.url)
+    for number in (batch + 1, batch + 2):
+        await successor.append([Append("main", epoch, number, b"%d" % number)])
+    assert await read_all(successor) == [(number, b"%d" % number) for number in range(1, batch + 3)]
+    await journal.close()
+    await successor.close()
+
+
+async def test_an_epoch_that_was_given_is_not_given_again_after_a_failover(make_server: MakeServer) -> None:
+    """Given an epoch, when the replica is promoted, then the next is higher, and the owner of the first is fenced."""
+    primary, replica = await pair(make_server)
+    journal = RedisJournal(f"{primary.url}?replicas_min=1")
+    first = await journal.open("main")
+    primary.send_signal(signal.SIGKILL)
+    await promote(replica)
+    successor = RedisJournal(replica.url)
+    assert (await successor.open("main")).epoch > first.epoch
+    with pytest.raises(Fenced):
+        await successor.append([Append("main", first.epoch, 1, b"late")])
+    await journal.close()
+    await successor.close()
+
+
+async def test_without_its_replica_nothing_is_acknowledged_or_seen(
+    make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a silent replica, when a batch is appended, then nobody may see it; with the replica back it counts once.
+
+    A repeat on a fresh connection must not be confirmed either: WAITAOF knows only what its own connection wrote.
+    """
+    monkeypatch.setattr("actors.store_links.REPLICAS_WAIT_MS", 200)
+    primary, replica = await pair(make_server)
+    url = f"{primary.url}?replicas_min=1"
+    journal = RedisJournal(url)
+    epoch = (await journal.open("main")).epoch
+    await journal.append([Append("main", epoch, 1, b"one")])
+    replica.send_signal(signal.SIGSTOP)
+    repeating = RedisJournal(url)
+    for each in (journal, repeating):
+        with pytest.raises(StoreUnavailable) as lost:
+            await each.append([Append("main", epoch, 2, b"two")])
+        assert lost.value.reason == "replica_missing"
+    with pytest.raises(StoreUnavailable, match="replica_missing"):
+        await repeating.read("main", 1, 10)
+    assert await repeating.read("main", 2, 10) == []
+    with pytest.raises(StoreUnavailable, match="replica_missing"):
+        await repeating.open("other")
+    replica.send_signal(signal.SIGCONT)
+    await journal.append([Append("main", epoch, 2, b"two")])
+    assert await read_all(repeating) == [(1, b"one"), (2, b"two")]
+    await journal.close()
+    await repeating.close()
+
+
+async def test_a_replica_that_is_not_there_is_named_at_the_start(make_server: MakeServer) -> None:
+    """Given a primary alone, when checked, then the missing replica is named; with one it is durable."""
+    primary, replica = await pair(make_server)
+    for count, reason in ((1, ""), (2, "replica_missing")):
+        journal = RedisJournal(f"{primary.url}?replicas_min={count}")
+        with pytest.raises(StoreUnavailable, match=reason) if reason else contextlib.nullcontext():
+            assert (await journal.check_durability()).weaknesses == []
+        await journal.close()
+    journal = RedisJournal(replica.url)
+    with pytest.raises(NotDurable, match="connect to the primary"):
+        await journal.check_durability()
+    await journal.close()
+
+
+@pytest.mark.parametrize("accept_weaker", [False, True])
+async def test_a_server_without_waitaof_is_refused_by_name(make_server: MakeServer, accept_weaker: bool) -> None:
+    """SAFETY.md 18: given Debian's Redis 7.0, when replicas are to confirm, then it is refused, whatever is accepted."""
+    server = await make_server("redis", program="redis").start()
+    journal = RedisJournal(f"{server.url}?replicas_min=1", accept_weaker_durability=accept_weaker)
+    with pytest.raises(NotDurable, match=r"redis 7\.0\.\d+ has no WAITAOF.*needs Redis 7.2 or Valkey"):
+        await journal.check_durability()
+    await journal.close()
