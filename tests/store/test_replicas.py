@@ -8,6 +8,7 @@ import pytest
 
 from actors.journal import Append, Fenced, NotDurable, RedisJournal, StoreUnavailable
 from actors.store_client import StoreClient
+from tests.store.appending import Writer
 from tests.store.conftest import MakeServer
 from tests.store.servers import Server
 
@@ -20,10 +21,16 @@ async def pair(make_server: MakeServer) -> tuple[Server, Server]:
     replica = await make_server("replica", *REPLICA, "--replicaof", f"127.0.0.1 {primary.port}").start()
     client = StoreClient(primary.url)
     async with asyncio.timeout(20):
-        while (await client.run([("INFO",)]))[0].get("slave0", {}).get("state") != "online":
+        while not await is_replicating(client):
             await asyncio.sleep(0.05)
     await client.close()
     return primary, replica
+
+
+async def is_replicating(client: StoreClient) -> bool:
+    """Say whether a replica has all and follows."""
+    [info] = await client.run([("INFO",)])
+    return str(info.get("slave0", {}).get("state", "")) == "online"
 
 
 async def promote(replica: Server) -> None:
@@ -33,37 +40,24 @@ async def promote(replica: Server) -> None:
     await client.close()
 
 
-async def read_all(journal: RedisJournal) -> list[tuple[int, bytes]]:
-    """All batches of the division."""
-    read: list[tuple[int, bytes]] = []
-    while step := await journal.read("main", len(read), 1_000):
-        read += step
-    return read
-
-
 async def test_a_failover_loses_nothing_acknowledged(make_server: MakeServer) -> None:
     """Given a stream of appends, when the primary is killed and its replica promoted, then all acknowledged are there.
 
     The append under way is repeated against the new primary under the same number, and counts once.
     """
     primary, replica = await pair(make_server)
-    journal = RedisJournal(f"{primary.url}?replicas_min=1")
-    epoch = (await journal.open("main")).epoch
-    killing = asyncio.get_running_loop().call_later(0.5, primary.send_signal, signal.SIGKILL)
-    batch = 0
-    with contextlib.suppress(StoreUnavailable):
-        while True:
-            await journal.append([Append("main", epoch, batch + 1, b"%d" % (batch + 1))])
-            batch += 1
-    assert killing.when() <= asyncio.get_running_loop().time(), "it ended by the kill"
-    assert batch > 20
+    writer = await Writer(RedisJournal(f"{primary.url}?replicas_min=1")).open()
+    asyncio.get_running_loop().call_later(0.5, primary.send_signal, signal.SIGKILL)
+    while await writer.is_taken(writer.batch + 1):
+        writer.batch += 1
+    assert writer.batch > 20
     await promote(replica)
-    successor = RedisJournal(replica.url)
-    for number in (batch + 1, batch + 2):
-        await successor.append([Append("main", epoch, number, b"%d" % number)])
-    assert await read_all(successor) == [(number, b"%d" % number) for number in range(1, batch + 3)]
-    await journal.close()
-    await successor.close()
+    await writer.journal.close()
+    writer.journal = RedisJournal(replica.url)
+    await writer.append()
+    await writer.append()
+    await writer.assert_whole()
+    await writer.journal.close()
 
 
 async def test_an_epoch_that_was_given_is_not_given_again_after_a_failover(make_server: MakeServer) -> None:
@@ -91,25 +85,23 @@ async def test_without_its_replica_nothing_is_acknowledged_or_seen(
     monkeypatch.setattr("actors.store_links.REPLICAS_WAIT_MS", 200)
     primary, replica = await pair(make_server)
     url = f"{primary.url}?replicas_min=1"
-    journal = RedisJournal(url)
-    epoch = (await journal.open("main")).epoch
-    await journal.append([Append("main", epoch, 1, b"one")])
+    writer = await Writer(RedisJournal(url)).open()
+    await writer.append()
     replica.send_signal(signal.SIGSTOP)
-    repeating = RedisJournal(url)
-    for each in (journal, repeating):
-        with pytest.raises(StoreUnavailable) as lost:
-            await each.append([Append("main", epoch, 2, b"two")])
-        assert lost.value.reason == "replica_missing"
+    fresh = RedisJournal(url)
+    for journal in (writer.journal, fresh):
+        with pytest.raises(StoreUnavailable, match="replica_missing"):
+            await journal.append([Append("main", writer.epoch, 2, b"2")])
     with pytest.raises(StoreUnavailable, match="replica_missing"):
-        await repeating.read("main", 1, 10)
-    assert await repeating.read("main", 2, 10) == []
+        await fresh.read("main", 1, 10)
+    assert await fresh.read("main", 2, 10) == []
     with pytest.raises(StoreUnavailable, match="replica_missing"):
-        await repeating.open("other")
+        await fresh.open("other")
     replica.send_signal(signal.SIGCONT)
-    await journal.append([Append("main", epoch, 2, b"two")])
-    assert await read_all(repeating) == [(1, b"one"), (2, b"two")]
-    await journal.close()
-    await repeating.close()
+    await writer.append()
+    await writer.assert_whole(fresh)
+    await writer.journal.close()
+    await fresh.close()
 
 
 async def test_a_replica_that_is_not_there_is_named_at_the_start(make_server: MakeServer) -> None:
