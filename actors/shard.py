@@ -20,6 +20,7 @@ answers (`answering`), who is told (`audience`), what effects do (`performer`), 
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -150,6 +151,8 @@ class Shard:
             asyncio.create_task(self._guard(self._keep_alive), name="alive"),
             asyncio.create_task(self._guard(self.disk.watch), name="disk"),
         ]
+        with contextlib.suppress(StoreUnavailable):  # It is looked at again in a second.
+            await self._takeover.look()
 
     def _host(self, division: HostedDivision, outage_ms: int) -> None:
         """Serve a division from now on: what it still owes is done, and who belongs to it is expected."""
