@@ -68,6 +68,8 @@ class Follower:
         self._engine_batch = 0
         self._archive_batch = 0
         self._snapshot_batch = 0
+        self._events_count = 0
+        """Replayed since the last snapshot."""
         self._snapshot_at_s = 0.0
         self._snapshot_at_ms = 0
         """Of the journal's snapshot, by the wall clock; one that an earlier follower wrote is as old as its last event."""
