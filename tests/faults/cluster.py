@@ -1,0 +1,116 @@
+"""Three Ray nodes on this machine, in a process of their own: `python -m tests.faults.cluster`, told what to do line by line.
+
+The head is kept free of media workers, as on a real cluster. Ray's own detection of lost nodes stays as it comes: what is
+tested is ours. A node is lost as by a power failure: its raylet and every process below it are killed at once.
+
+Why a process: Ray reads its environment at import, once, and none of that may reach other tests.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+STORE_BYTES = 80 * 1024 * 1024
+CPUS = 2
+START_S = 120.0
+STOP_S = 30.0
+
+
+class Cluster:
+    """The tests' side."""
+
+    def __init__(self, folder: Path, token: str) -> None:
+        """`folder`: short, for Ray's sockets."""
+        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_TMPDIR": str(folder)}
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.cluster"],
+            env={**clean, **self.environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.address = str(self._read()["address"])
+
+    def kill_node(self, node_id: str) -> None:
+        """Lose the machine: everything that runs there is killed."""
+        self._ask(do="kill", node_id=node_id)
+
+    def add_node(self) -> str:
+        """Return the id of a new machine."""
+        return str(self._ask(do="add")["node_id"])
+
+    def end(self) -> list[psutil.Process]:
+        """End everything; return what is left."""
+        started = [psutil.Process(self._process.pid)]
+        started += started[0].children(recursive=True)
+        with contextlib.suppress(BrokenPipeError):
+            self._ask(do="end")
+        self._process.wait(STOP_S)
+        _, left = psutil.wait_procs(started[1:], timeout=STOP_S)
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        return list(left)
+
+    def _ask(self, **what: str) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):  # Ray prints too.
+                answer: dict[str, Any] = json.loads(line)
+                return answer
+        raise AssertionError("the cluster's process has ended")
+
+
+def main() -> None:
+    """The cluster's side."""
+    from actors.wiring import prepare
+
+    prepare()
+    from ray.cluster_utils import Cluster as RayCluster
+
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    cluster = RayCluster(initialize_head=True, connect=False, head_node_args=head)
+    nodes = [cluster.add_node(num_cpus=CPUS, object_store_memory=STORE_BYTES) for _ in range(2)]
+    _say(address=cluster.address)
+    for line in sys.stdin:
+        told = json.loads(line)
+        if told["do"] == "kill":
+            [node] = [one for one in nodes if one.node_id == told["node_id"]]
+            raylet = node.all_processes["raylet"][0].process
+            below = psutil.Process(raylet.pid).children(recursive=True)
+            raylet.kill()
+            for process in below:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            # Unless somebody reaps it, Ray takes it to be there.
+            raylet.wait()
+            _say()
+        elif told["do"] == "add":
+            nodes.append(cluster.add_node(num_cpus=CPUS, object_store_memory=STORE_BYTES))
+            _say(node_id=nodes[-1].node_id)
+        else:
+            break
+    cluster.shutdown()
+    _say()
+
+
+def _say(**what: str) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
