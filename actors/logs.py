@@ -69,6 +69,11 @@ def configure_logging(path: Path | None = None, bytes_max: int = BYTES_MAX, file
     )
 
 
+def silence() -> None:
+    """Write no more lines: for a test that has set logging up in its own process."""
+    _Setting.output = None
+
+
 def write_lines(lines: list[dict[str, Any]]) -> None:
     """Write lines of level `info` in one go, at a tenth of the cost of one each; `event` names each. Never raises."""
     if not lines or _Setting.output is None or _Setting.level > logging.INFO:

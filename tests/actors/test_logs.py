@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from actors.logs import configure_logging
+from actors.logs import BYTES_MAX, LEVEL_VARIABLE, configure_logging, silence, write_lines
+from actors.tracing import derived_traceparent, trace_id_of
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +16,7 @@ def set_back() -> Iterator[None]:
     """The configuration is the process's."""
     yield
     structlog.reset_defaults()
+    silence()
 
 
 def test_an_exception_is_logged_without_what_it_handled(tmp_path: Path) -> None:
@@ -41,12 +43,61 @@ def test_a_full_disk_costs_lines_and_nothing_else() -> None:
     structlog.get_logger().warning("store.unavailable")
 
 
-def test_a_log_beyond_the_bound_is_set_aside_and_not_readable_by_others(tmp_path: Path) -> None:
-    """Given a log of the greatest size and one byte, when its part starts, then a new one begins beside it."""
+def test_logs_rotate_within_a_bound_and_are_not_readable_by_others(tmp_path: Path) -> None:
+    """Given files of 1,000 bytes of which three are kept, when much is logged, then what is kept is whole and newest."""
     path = tmp_path / "part.log"
-    path.write_bytes(b" " * (16 * 1024 * 1024 + 1))
+    configure_logging(path, bytes_max=1_000, files_max=3)
+    for number in range(100):
+        structlog.get_logger().info("said", number=number)
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["part.log", "part.log.1", "part.log.2"]
+    assert all(0 < file.stat().st_size <= 1_000 for file in files)
+    assert all(file.stat().st_mode & 0o007 == 0 for file in files)
+    kept = [json.loads(line)["number"] for file in reversed(files) for line in file.read_text().splitlines()]
+    assert kept == list(range(kept[0], 100))
+
+
+def test_a_log_that_was_long_already_is_set_aside_at_the_first_line(tmp_path: Path) -> None:
+    """Given a log of the greatest size from an earlier run, when its part says something, then a new one begins beside it."""
+    path = tmp_path / "part.log"
+    path.write_bytes(b" " * BYTES_MAX)
     configure_logging(path)
     structlog.get_logger().info("started")
     assert json.loads(path.read_text())["event"] == "started"
-    assert path.with_name("part.log.1").stat().st_size == 16 * 1024 * 1024 + 1
-    assert path.stat().st_mode & 0o007 == 0
+    assert path.with_name("part.log.1").stat().st_size == BYTES_MAX
+
+
+def test_two_processes_on_one_log_rotate_it_once(tmp_path: Path) -> None:
+    """Given a predecessor that froze with the same file open, when both go on, then no line of either is lost for the other."""
+    path = tmp_path / "part.log"
+    configure_logging(path, bytes_max=300, files_max=5)
+    frozen = structlog.get_logger().bind()
+    frozen.info("frozen", number=0)
+    configure_logging(path, bytes_max=300, files_max=5)
+    successor = structlog.get_logger().bind()
+    for number in range(6):
+        successor.info("successor", number=number)
+    frozen.info("frozen", number=1)
+    frozen.info("frozen", number=2)
+    said = [json.loads(line) for file in tmp_path.iterdir() for line in file.read_text().splitlines()]
+    assert sorted(one["number"] for one in said if one["event"] == "successor") == list(range(6))
+    assert sorted(one["number"] for one in said if one["event"] == "frozen") == [0, 1, 2]
+
+
+def test_many_lines_are_written_like_single_ones(tmp_path: Path) -> None:
+    """Given lines of a turn, then each is a line of its own with level, instant and trace."""
+    configure_logging(tmp_path / "part.log")
+    write_lines([{"event": "call.queued", "call_id": "call-1"}, {"event": "call.ended", "call_id": "call-1"}])
+    lines = [json.loads(line) for line in (tmp_path / "part.log").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["call.queued", "call.ended"]
+    assert {line["level"] for line in lines} == {"info"}
+    assert {line["trace_id"] for line in lines} == {trace_id_of(derived_traceparent("call-1"))}
+    assert all(line["timestamp"].endswith("Z") for line in lines)
+
+
+def test_a_quieter_level_leaves_the_many_lines_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given the level `warning`, when a turn has lines, then none is written."""
+    monkeypatch.setenv(LEVEL_VARIABLE, "warning")
+    configure_logging(tmp_path / "part.log")
+    write_lines([{"event": "call.queued", "call_id": "call-1"}])
+    assert (tmp_path / "part.log").read_text() == ""

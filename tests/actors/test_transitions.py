@@ -1,0 +1,61 @@
+"""What is logged of a call's life: ids, states and reasons from a list, nothing that a person wrote."""
+
+import pytest
+
+from actors.measures import REASONS_MAX, Histogram, ShardMeasures
+from actors.tracing import CALLS, derived_traceparent, trace_id_of
+from actors.transitions import lines_of
+from dispatch import events as ev
+
+GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_a_calls_steps_are_told_without_what_people_wrote() -> None:
+    """Given a call with a reference, a decline in free words and an end by staff's own words, then no word of it is logged."""
+    events = [
+        ev.CallQueued(1, "call-1", "c-1", "loans", 1, 2, business_reference="Loan of Ann Smith"),
+        ev.Connected(1, "customer:c-1", "g", "k"),
+        ev.ReservationClosed(2, "call-1", "r-1", "anna", "declined", "Ann Smith is my aunt"),
+        ev.CallEnded(3, "call-1", "c-1", "loans", "Ann Smith called off", waited_ms=2),
+        ev.CallEnded(4, "call-2", "c-2", "loans", "abandoned"),
+    ]
+    lines = lines_of("main", events)
+    assert [line["event"] for line in lines] == ["call.queued", "call.not_accepted", "call.ended", "call.ended"]
+    assert lines[0] == {
+        "event": "call.queued",
+        "call_id": "call-1",
+        "division": "main",
+        "queue_id": "loans",
+        "trace_id": trace_id_of(derived_traceparent("call-1")),
+    }
+    assert lines[1]["outcome"] == "declined"
+    assert "reason" not in lines[2]
+    assert lines[3]["reason"] == "abandoned"
+    assert "Ann" not in str(lines)
+    assert "c-1" not in str(lines)
+
+
+def test_a_forgotten_call_gives_its_trace_back() -> None:
+    """Given a call whose trace is remembered, when the engine forgets it, then so does the shard."""
+    CALLS.remember("call-1", GIVEN)
+    assert lines_of("main", [ev.CallForgotten(1, "call-1", "c-1")]) == []
+    assert CALLS.of("call-1") == derived_traceparent("call-1")
+
+
+@pytest.mark.parametrize(("value", "bucket"), [(0.0, 0), (0.1, 0), (0.11, 1), (1.0, 1), (1.01, 2)])
+def test_a_histogram_counts_up_to_its_bounds(value: float, bucket: int) -> None:
+    """Given bounds of 0.1 and 1, then a value counts below the bound that it does not exceed."""
+    histogram = Histogram((0.1, 1.0))
+    histogram.observe(value)
+    assert histogram.values() == {"bounds": [0.1, 1.0], "counts": [int(i == bucket) for i in range(3)], "sum": value}
+
+
+def test_reasons_are_counted_within_a_bound() -> None:
+    """Given one reason more than are kept, then it counts as `other`, and known ones go on."""
+    measures = ShardMeasures()
+    for number in range(REASONS_MAX + 1):
+        measures.refuse(f"reason_{number}")
+    measures.refuse("reason_0")
+    refused = measures.values()["refused"]
+    assert len(refused) == REASONS_MAX + 1
+    assert (refused["reason_0"], refused["other"]) == (2, 1)
