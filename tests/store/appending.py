@@ -1,11 +1,26 @@
-"""A writer as a shard is one: it repeats the SAME append until the store has it, and keeps its own book of what was acknowledged."""
+"""A writer as a shard is one: it repeats the SAME append until the store has it, and keeps a book of what was acknowledged."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from actors.journal import Append, RedisJournal, StoreUnavailable
 from actors.store_client import Reason
 
 PATIENCE_S = 30.0
+
+
+async def repeat(action: Callable[[], Awaitable[object]]) -> list[Reason]:
+    """Do it until the store has done it, in bounded time; return why it had to be repeated."""
+    reasons: list[Reason] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                await action()
+            except StoreUnavailable as error:
+                reasons.append(error.reason)
+                await asyncio.sleep(0.02)
+            else:
+                return reasons
 
 
 class Writer:
@@ -26,20 +41,12 @@ class Writer:
 
     async def append(self) -> None:
         """Make the next batch durable, however often it takes."""
-        number = self.batch + 1
-        async with asyncio.timeout(PATIENCE_S):
-            while not await self.is_taken(number):
-                await asyncio.sleep(0.02)
-        self.batch = number
+        self.reasons += await repeat(lambda: self.try_append(self.batch + 1))
+        self.batch += 1
 
-    async def is_taken(self, number: int) -> bool:
-        """Try once, and note why not."""
-        try:
-            await self.journal.append([Append("main", self.epoch, number, b"%d" % number)])
-        except StoreUnavailable as error:
-            self.reasons.append(error.reason)
-            return False
-        return True
+    async def try_append(self, number: int) -> None:
+        """Try once. Raises StoreUnavailable."""
+        await self.journal.append([Append("main", self.epoch, number, b"%d" % number)])
 
     async def append_until(self, done: asyncio.Event) -> None:
         """Append one after another until told to stop; the last one is acknowledged too."""
