@@ -84,9 +84,9 @@ class Books(Struct):
         return found + [f"{one}: rang, and nobody had asked" for one in sorted(unknown)]
 
     def silence_s(self, division_id: str, from_s: float, to_s: float) -> float:
-        """The longest time in a span without any answer of that division."""
+        """The longest time in a span without any answer of that division; the load may have ended before the span."""
         answers = sorted(one for one in self.answers.get(division_id, []) if from_s <= one <= to_s)
-        instants = [from_s, *answers, to_s]
+        instants = [from_s, *(answers or [to_s])]
         return max(later - earlier for earlier, later in itertools.pairwise(instants))
 
     def asked_per_s(self) -> float:
