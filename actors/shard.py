@@ -39,6 +39,7 @@ from actors.inbox import Inbox
 from actors.intake import Intake, Work
 from actors.items import TakeDivision, decode_items, encode
 from actors.journal import Append, Fenced, Journal, StoreUnavailable
+from actors.journal_room import JournalRoom
 from actors.lease import Leases, Proofs
 from actors.logs import write_lines
 from actors.mailbox import NotOwner
@@ -105,7 +106,10 @@ class Shard:
         self.disk = disk or DiskFloor()
         self.measures = ShardMeasures()
         self._appending = Appending(journal, self._intake, self.measures)
-        self._stepping = Stepping(self._clock, self._intake, performer, self._appending.again, self.disk)
+        self.journal_room = JournalRoom(journal, self.divisions)
+        self._stepping = Stepping(
+            self._clock, self._intake, performer, self._appending.again, self.disk, self.journal_room
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._outages_ms: dict[str, int] = {}
         """Division -> the outage that its next turn has to make up for."""
@@ -150,6 +154,7 @@ class Shard:
             asyncio.create_task(self._guard(self._take_turns), name="turns"),
             asyncio.create_task(self._guard(self._keep_alive), name="alive"),
             asyncio.create_task(self._guard(self.disk.watch), name="disk"),
+            asyncio.create_task(self._guard(self.journal_room.watch), name="journal-room"),
         ]
         with contextlib.suppress(StoreUnavailable):  # It is looked at again in a second.
             await self._takeover.look()

@@ -20,6 +20,7 @@ from actors.disk import DiskFloor
 from actors.hosting import HostedDivision
 from actors.intake import Intake, Work
 from actors.items import Item, Submit, Subscribe, Unsubscribe, WorkerHello
+from actors.journal_room import JournalRoom
 from actors.performer import Performer
 from actors.tracing import CALLS
 from dispatch.commands import Command, Connect, Disconnect, InviteCustomer, RequestCall, Resume
@@ -49,12 +50,21 @@ class _StepFailed(Exception):
 class Stepping:
     """Belongs to one shard."""
 
-    def __init__(self, clock: SteadyClock, intake: Intake, performer: Performer, again: Again, disk: DiskFloor) -> None:
+    def __init__(
+        self,
+        clock: SteadyClock,
+        intake: Intake,
+        performer: Performer,
+        again: Again,
+        disk: DiskFloor,
+        journal_room: JournalRoom,
+    ) -> None:
         self._clock = clock
         self._intake = intake
         self._performer = performer
         self._again = again
         self._disk = disk
+        self._journal_room = journal_room
         self._quarantine: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         """(division, principal, command id)."""
 
@@ -120,6 +130,8 @@ class Stepping:
         """Name what keeps new calls out of the hall, while those in progress go on; empty: nothing does."""
         if is_clock_behind(division):
             return "clock_behind"
+        if self._journal_room.is_full(division.division_id):
+            return "journal_full"
         return "disk_low" if self._disk.is_low else ""
 
     def _is_quarantined(self, division: HostedDivision, work: Work, command: Command) -> bool:
