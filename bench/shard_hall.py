@@ -25,9 +25,11 @@ import psutil
 
 from actors import wiring
 from actors.configuration import Configuration, HallSection, MediaSection
+from actors.directory import Directory
 from actors.hall import Hall
 from actors.logs import FOLDER_VARIABLE
 from actors.parts import HallSettings, open_hall
+from actors.placement import settle
 from actors.store import EmbeddedStore
 from actors.store_client import StoreClient, StoreUnavailable
 from actors.supervisor import Slot, SupervisorSettings
@@ -62,6 +64,9 @@ class BenchHall:
         sections = {"hall": HallSection(data_folder=str(self.folder)), "media": MediaSection(workers=0)}
         configuration = Configuration(divisions=[self.plan], **sections)
         slots = [self._change(slot) for slot in slots_of(configuration, self.store.url, 0) if slot.kind != "gateway"]
+        client = StoreClient(self.store.url)
+        await settle(Directory(client), [self.plan.division_id], [SHARD])
+        await client.close()
         settings = msgspec.msgpack.encode(SupervisorSettings(slots, self.store.url))
         handle = wiring.spawn("supervisor", "supervisor", "actors.supervisor:Supervisor", settings)
         self._supervisor = handle

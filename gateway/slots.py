@@ -9,7 +9,6 @@ Not here: the parts themselves (`actors/parts`, `actors/media_part`, `gateway/pa
 from typing import Any
 
 from actors.configuration import Configuration
-from actors.placement import place
 from actors.supervisor import Slot
 from gateway.tls import development_certificate
 
@@ -23,7 +22,6 @@ def slots_of(configuration: Configuration, store_url: str, port: int) -> list[Sl
     disk = disk_values(configuration)
     follower = {"division_ids": division_ids, "store": store, "archive_folder": archive, "disk": disk}
     slot_ids = [f"shard-{number}" for number in range(configuration.hall.shards)]
-    placed = place(division_ids, slot_ids, {})
     return [
         Slot("follower", "follower", "actors.parts:FollowerPart", follower, has_epoch=False),
         *(
@@ -34,7 +32,7 @@ def slots_of(configuration: Configuration, store_url: str, port: int) -> list[Sl
                 {
                     "name": "@name",
                     "slot_id": slot_id,
-                    "division_ids": [one for one in division_ids if placed[one] == slot_id],
+                    "division_ids": division_ids,
                     "store": store,
                     "disk": disk,
                 },
