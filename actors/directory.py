@@ -123,6 +123,18 @@ class Directory:
         )
         return bool(is_written)
 
+    async def read_incarnations(self) -> dict[str, int]:
+        """Return how many incarnations each slot has had, for a backup: calls name the epochs of their media workers."""
+        [fields] = await self._client.run([("HGETALL", INCARNATIONS_KEY)])
+        return {slot.decode(): int(count) for slot, count in fields.items()}
+
+    async def restore_incarnations(self, counts: dict[str, int]) -> None:
+        """Let no slot begin at or below these, for a restore into a hall that does not run."""
+        known = await self.read_incarnations()
+        raised = {slot: count for slot, count in counts.items() if count > known.get(slot, 0)}
+        if raised:
+            await self._client.run([("HSET", INCARNATIONS_KEY, slot, count) for slot, count in raised.items()])
+
     async def read_parts(self) -> dict[str, PartEntry]:
         """Return what was noted last, by slot."""
         [fields] = await self._client.run([("HGETALL", PARTS_KEY)])

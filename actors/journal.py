@@ -162,6 +162,14 @@ A repeat of a last batch that has been trimmed meanwhile cannot be compared; its
 since replicas confirm only what this connection has written.
 """
 
+_BEGIN_AFTER = Script("""
+local batch = redis.call('HGET', KEYS[1], 'batch')
+if batch and batch ~= ARGV[1] then return 0 end
+if redis.call('XLEN', KEYS[2]) > 0 then return 0 end
+redis.call('HSET', KEYS[1], 'batch', ARGV[1])
+return 1
+""")
+
 _SIZE = Script("""
 local count = redis.call('XLEN', KEYS[2])
 if count == 0 then return {0, '0'} end
@@ -242,6 +250,37 @@ class RedisJournal:
             return [last_batch, []]
         write: StoreCommand = ("HINCRBY", _key(division_id, "head"), "reads", 1)
         return (await self._client.run([*commands, write], is_confirmed=True))[:-1]
+
+    async def last_batches(self, division_ids: list[str]) -> dict[str, int]:
+        """Return the newest batch of each division, all as of one instant, for a backup.
+
+        In a cluster the divisions lie on several servers and the instants differ by a round trip.
+        """
+        is_atomic = self._client.address.kind != "cluster"
+        commands: list[StoreCommand] = [("HGET", _key(one, "head"), "batch") for one in division_ids]
+        batches = await self._client.run(commands, is_atomic=is_atomic) if commands else []
+        return {one: int(batch or 0) for one, batch in zip(division_ids, batches, strict=True)}
+
+    async def begin_after(self, division_id: str, batch: int) -> bool:
+        """Let an empty journal go on after `batch`, for a restore. False: it is not empty."""
+        keys = [_key(division_id, "head"), _key(division_id, "batches")]
+        [answer] = await self._client.run_script(_BEGIN_AFTER, [(keys, [batch])], is_confirmed=True)
+        return bool(answer)
+
+    async def erase(self, division_id: str) -> None:
+        """Forget all of a division but its epoch, which only grows. For a restore that was told to replace it."""
+        [fields] = await self._client.run([("HMGET", _key(division_id, "snapshot"), "name", "pieces")])
+        name, count = fields
+        pieces = [
+            f"{_key(division_id, 'piece')}:{name.decode()}:{index}" for index in range(1, int(count or 0) + 1) if name
+        ]
+        await self._client.run(
+            [
+                ("HDEL", _key(division_id, "head"), "batch", "bytes", "reads"),
+                *(("DEL", key) for key in (_key(division_id, "batches"), _key(division_id, "snapshot"), *pieces)),
+            ],
+            is_confirmed=True,
+        )
 
     async def size(self, division_id: str) -> JournalSize:
         keys = [_key(division_id, "head"), _key(division_id, "batches")]
