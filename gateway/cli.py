@@ -1,4 +1,4 @@
-"""The console command `tellerhall`: up, status, token, backup, restore, version; others join through the entry point group.
+"""The console command `tellerhall`: up, status, move, token, backup, restore, version; others join by an entry point group.
 
 A package may add subcommands: an entry point in `tellerhall.commands` names a function that takes argparse's subparsers.
 """
@@ -10,6 +10,7 @@ import os
 import ssl
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from importlib import metadata
@@ -28,6 +29,8 @@ from gateway.up import Up, run
 DEMO = Path(__file__).parent / "demo.toml"
 COMMANDS_GROUP = "tellerhall.commands"
 STATUS_S = 10.0
+CHANGE_S = 90.0
+"""Moving a division takes a minute at most (`actors/moving`)."""
 NOT_HEALTHY = 3
 DEMO_TOKEN_S = 12 * 3600
 
@@ -43,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     _add_up(commands)
     _add_status(commands)
+    _add_move(commands)
     _add_token(commands)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
@@ -94,6 +98,14 @@ def _add_status(commands: Any) -> None:
     _add_common(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(run=_status)
+
+
+def _add_move(commands: Any) -> None:
+    parser = commands.add_parser("move", help="let another shard host a division, while its calls go on")
+    _add_common(parser)
+    parser.add_argument("division", help="which")
+    parser.add_argument("slot", help="where to: shard-0, shard-1, ... as `status` names them")
+    parser.set_defaults(run=_move)
 
 
 def _add_token(commands: Any) -> None:
@@ -168,26 +180,54 @@ def _greeting(up: Up, took_s: float) -> list[str]:
     return [*lines, "More tokens: tellerhall token <role> <id>. Ctrl-C stops it."]
 
 
-def _status(options: argparse.Namespace) -> int:
-    configuration = _load(options)
-    path = configuration.data_folder / "run" / "hall.json"
+class _NoAnswer(Exception):
+    """The hall of the data folder does not run, does not answer, or says no: one line for the operator."""
+
+
+def _ask(configuration: Configuration, method: str, path: str, body: object = None) -> tuple[str, Any]:
+    """Return the address of the hall that runs with this data folder, and its answer to an operator. Raises _NoAnswer."""
     try:
-        address = json.loads(path.read_text())
+        url = str(json.loads((configuration.data_folder / "run" / "hall.json").read_text())["url"])
     except (OSError, ValueError):
-        print(f"no hall runs with the data folder {configuration.data_folder}", file=sys.stderr)
-        return 1
-    token = _issuer(configuration).issue("operator", "status", 60, configuration.divisions[0].division_id)
-    request = urllib.request.Request(f"{address['url']}/v1/status", headers={"Authorization": f"Bearer {token}"})
+        raise _NoAnswer(f"no hall runs with the data folder {configuration.data_folder}") from None
+    token = _issuer(configuration).issue("operator", "console", 60, configuration.divisions[0].division_id)
+    request = urllib.request.Request(f"{url}{path}", method=method, headers={"Authorization": f"Bearer {token}"})
+    if body is not None:
+        request.data = json.dumps(body).encode()
+        request.add_header("Content-Type", "application/json")
     try:
         # The certificate of a development hall is its own; the token is worth nothing anywhere else.
-        context = ssl._create_unverified_context() if address["url"].startswith("https") else None
-        with urllib.request.urlopen(request, timeout=STATUS_S, context=context) as response:
-            status = json.load(response)
-    except (OSError, ValueError, urllib.error.URLError) as error:
-        print(f"the gateway at {address['url']} does not answer: {error}", file=sys.stderr)
+        context = ssl._create_unverified_context() if url.startswith("https") else None
+        limit_s = STATUS_S if method == "GET" else CHANGE_S
+        with urllib.request.urlopen(request, timeout=limit_s, context=context) as response:
+            return url, json.load(response)
+    except urllib.error.HTTPError as error:
+        with contextlib.suppress(ValueError, AttributeError, KeyError, OSError):
+            raise _NoAnswer(f"the hall refuses: {json.load(error)['reason']}") from None
+        raise _NoAnswer(f"the gateway at {url} answers {error.code} {error.reason}") from None
+    except (OSError, ValueError) as error:
+        raise _NoAnswer(f"the gateway at {url} does not answer: {error}") from error
+
+
+def _status(options: argparse.Namespace) -> int:
+    try:
+        url, status = _ask(_load(options), "GET", "/v1/status")
+    except _NoAnswer as error:
+        print(error, file=sys.stderr)
         return 1
-    print(json.dumps(status, indent=2) if options.json else status_text(address["url"], status))
+    print(json.dumps(status, indent=2) if options.json else status_text(url, status))
     return 0 if status["is_healthy"] else NOT_HEALTHY
+
+
+def _move(options: argparse.Namespace) -> int:
+    path = f"/v1/divisions/{urllib.parse.quote(options.division, safe='')}/slot"
+    try:
+        _ask(_load(options), "PUT", path, {"slot_id": options.slot})
+    except _NoAnswer as error:
+        print(f"tellerhall: division {options.division} was not moved: {error}", file=sys.stderr)
+        return 1
+    print(f"division {options.division} is served by {options.slot}")
+    return 0
 
 
 def _token(options: argparse.Namespace) -> int:

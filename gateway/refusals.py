@@ -9,7 +9,7 @@ Not here: the writing of problem documents (`gateway/problems.py`) and of `error
 
 from typing import Literal, get_args
 
-from actors.hall import HallUnavailable, MediaRefused
+from actors.hall import HallUnavailable, MediaRefused, MoveRefused
 from actors.store_client import StoreUnavailable
 from dispatch.effects import Refusal
 
@@ -37,6 +37,11 @@ OwnReason = Literal[
     "journal_full",
     "not_owner",
     "unknown_division",
+    "unknown_slot",
+    "placement_changed",
+    "cannot_replay",
+    "owner_changed",
+    "not_placed_here",
     "internal",
 ]
 
@@ -66,6 +71,7 @@ STATUS_BY_REASON: dict[str, int] = {
     "journal_full": 503,
     "not_owner": 503,
     "unknown_division": 404,
+    "unknown_slot": 404,
     "queue_full": 503,
     "queue_closed": 503,
     "no_agents": 503,
@@ -107,7 +113,7 @@ class Refused(Exception):
         return STATUS_BY_REASON.get(self.reason, 409)
 
 
-EXPECTED = (HallUnavailable, MediaRefused, StoreUnavailable, TimeoutError)
+EXPECTED = (HallUnavailable, MediaRefused, MoveRefused, StoreUnavailable, TimeoutError)
 """What the layers below raise when they cannot or will not; everything else is a bug."""
 
 
@@ -117,7 +123,7 @@ def refused_by(error: BaseException) -> Refused:
         return error
     if isinstance(error, HallUnavailable):
         return Refused(error.reason, "try again with the same id", retry_after_ms=error.retry_after_ms)
-    if isinstance(error, MediaRefused):
+    if isinstance(error, MediaRefused | MoveRefused):
         return Refused(error.reason)
     if isinstance(error, StoreUnavailable):
         return Refused("store_unavailable", "try again with the same id", retry_after_ms=RETRY_AFTER_MS)

@@ -118,6 +118,12 @@ class EndCall(Struct, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(max_length=200)] = ""
 
 
+class MoveDivision(Struct, forbid_unknown_fields=True):
+    """Body of `PUT /v1/divisions/{id}/slot`."""
+
+    slot_id: Id
+
+
 class Rest:
     """The handlers of one gateway."""
 
@@ -146,6 +152,7 @@ class Rest:
             web.get("/v1/agents/{id}", self.show_agent),
             web.get("/v1/recordings/{id}", self.show_recording),
             web.get("/v1/status", self.show_status),
+            web.put("/v1/divisions/{id}/slot", self.move_division),
         ]
 
     async def create_call(self, request: web.Request) -> web.Response:
@@ -273,6 +280,14 @@ class Rest:
     async def show_status(self, request: web.Request) -> web.Response:
         speaker = self._speaker(request, "operator")
         return json_response(await speaker.within_time(self._services.overview.read()))
+
+    async def move_division(self, request: web.Request) -> web.Response:
+        """Takes as long as the move, which has its own bound; a caller who goes away does not end it."""
+        speaker = self._speaker(request, "operator")
+        body = await _body(request, MoveDivision)
+        division_id = request.match_info["id"]
+        await asyncio.shield(speaker.hall.move(division_id, body.slot_id))
+        return json_response({"division_id": division_id, "slot_id": body.slot_id})
 
     async def show_recording(self, request: web.Request) -> web.Response:
         speaker = self._speaker(request, *STAFF)

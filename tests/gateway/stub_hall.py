@@ -47,6 +47,7 @@ class StubHall:
         self.views: dict[tuple[str, str], Any] = {}
         self.histories: dict[str, list[events.Event]] = {}
         self.people: dict[str, dict[str, str]] = {}
+        self.moves: list[tuple[str, str]] = []
         self.fault: Exception | None = None
         self.subscribed: dict[str, Callable[[int | None], Subscribed]] = {}
         self.listeners: dict[str, tuple[str, Callable[..., None], Callable[..., None]]] = {}
@@ -146,6 +147,11 @@ class StubHall:
         if self.fault is not None:
             raise self.fault
         return {"store": "", "parts": {}, **self.status_value}
+
+    async def move(self, division_id: str, slot_id: str) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.moves.append((division_id, slot_id))
 
     async def part_status(self, name: str) -> dict[str, Any]:
         if name not in self.part_values:

@@ -8,6 +8,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from actors.hall import MoveRefused
 from dispatch import events, views
 from dispatch.effects import Reply
 from dispatch.wishes import Wishes
@@ -374,3 +375,17 @@ async def test_pages_load_what_they_name(visitor: Visitor, path: str) -> None:
             assert response.status == 200, asset
             if asset.endswith(".js"):
                 assert response.content_type in ("text/javascript", "application/javascript")
+
+
+async def test_an_operator_moves_a_division(visitor: Visitor, stub: StubHall, token: Token) -> None:
+    """Given an operator; then the hall is told to move the division; others, and what cannot be, are refused by name."""
+    path, body = "/v1/divisions/main/slot", {"slot_id": "shard-1"}
+    status, _, _ = await visitor.request("PUT", path, token("supervisor", "s-1"), json=body)
+    assert (status, stub.moves) == (403, [])
+    status, answer, _ = await visitor.request("PUT", path, token("operator", "o-1"), json=body)
+    assert (status, answer) == (200, {"division_id": "main", "slot_id": "shard-1"})
+    assert stub.moves == [("main", "shard-1")]
+    for reason, expected in (("unknown_slot", 404), ("cannot_replay", 409), ("not_ready", 503)):
+        stub.fault = MoveRefused(reason)
+        status, problem, _ = await visitor.request("PUT", path, token("operator", "o-1"), json=body)
+        assert (status, problem["reason"]) == (expected, reason)
