@@ -22,6 +22,7 @@ import uvloop
 from actors import wiring
 from actors.configuration import Configuration, ConfigurationError, load
 from actors.logs import configure_logging
+from gateway import backup_commands
 from gateway.identity import ROLES, DevelopmentIssuer
 from gateway.status_text import status_text
 from gateway.up import Up, run
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_status(commands)
     _add_move(commands)
     _add_token(commands)
+    backup_commands.add_commands(commands, _add_common, _load)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
     for entry_point in metadata.entry_points(group=COMMANDS_GROUP):
