@@ -19,7 +19,7 @@ def uncollected() -> Iterator[None]:
 
     A cycle that was made inside and dropped again stays in memory.
     """
-    gc.collect(1)
+    gc.collect(0)
     gc.disable()
     try:
         yield

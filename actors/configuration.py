@@ -54,6 +54,7 @@ class HallSection(_Section, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=80)] = "Tellerhall"
     data_folder: Annotated[str, Meta(min_length=1)] = "data"
     shards: Annotated[int, Meta(ge=1, le=64)] = 1
+    has_standby: bool = True
     disk_floor_bytes: Annotated[int, Meta(ge=-1)] = -1
     """Less free than this where the data lie: new calls are refused. -1: the smaller of 1 GiB and 5 % of the disk."""
 

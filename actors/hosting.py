@@ -57,6 +57,13 @@ class HostedDivision:
         await self._read_anew()
         self._is_warm = True
 
+    async def follow(self) -> None:
+        """Read what came since the warm-up. Raises like `warm_up`."""
+        try:
+            await self._follow()
+        except JournalGap:
+            await self._read_anew()
+
     async def open(self) -> None:
         """Take the next epoch, which fences every predecessor, and come back from the journal. Raises StoreUnavailable.
 

@@ -87,8 +87,16 @@ class ShardPart:
             DiskFloor(self._settings.disk),
         )
         self.ended = self._shard.ended
+        self._standing_by: asyncio.Task[None] | None = None
+
+    async def stand_by(self) -> None:
+        """Follow the journal until `start`."""
+        self._standing_by = asyncio.create_task(self._shard.stand_by())
 
     async def start(self) -> None:
+        if self._standing_by is not None:
+            self._standing_by.cancel()
+            await asyncio.gather(self._standing_by, return_exceptions=True)
         await self._journal.check_durability()
         with uncollected():
             await self._shard.start()

@@ -146,6 +146,10 @@ class Shard:
 
     # -- life
 
+    async def stand_by(self) -> None:
+        """Read along with the divisions that it will own, until cancelled; then `start`."""
+        await self._takeover.follow()
+
     async def start(self) -> None:
         """Own the divisions, come back from the journal, and begin to take turns."""
         await self.disk.look()

@@ -33,6 +33,7 @@ from actors.mailbox import PeerGone
 from actors.network import Network
 from actors.nodes import Nodes
 from actors.office import BEAT_S, Office, Superseded
+from actors.standby import Made, Standby
 from actors.store_client import StoreClient, StoreUnavailable
 
 ADOPT_S = 2.0
@@ -60,6 +61,8 @@ class Slot(Struct, frozen=True):
     settings: dict[str, Any]
     """The part's settings; `@name` and `@epoch` as values stand for this incarnation's own, at any depth."""
     has_epoch: bool = True
+    has_standby: bool = False
+    """The next incarnation waits in a process of its own."""
 
     def name(self, epoch: int) -> str:
         """Of the actor that fills it as the incarnation of that number."""
@@ -93,6 +96,7 @@ class Supervisor:
         self._starting: dict[str, tuple[str, str]] = {}
         """Slot -> (kind, machine) while a part is on its way."""
         self._restarts: dict[str, int] = {}
+        self._standbys = {slot.id: self._standby(slot) for slot in self._settings.slots if slot.has_standby}
         self._left: dict[str, PartEntry] = {}
         """What the supervisor before this one had noted."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -121,6 +125,8 @@ class Supervisor:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(StoreUnavailable, Superseded):
             await self._office.want_nothing()
+        for standby in self._standbys.values():
+            await standby.close()
         for slot in reversed(self._settings.slots):
             running = self._running.pop(slot.id, None)
             if running is None:
@@ -206,6 +212,8 @@ class Supervisor:
                 if running is None:
                     running = await self._start(slot)
                 self._running[slot.id] = running
+                if slot.has_standby:
+                    self._standbys[slot.id].begin()
                 await self._watch(running)
                 if time.monotonic() - running.started_s > LIVED_S:
                     pause_s = PAUSE_FIRST_S
@@ -245,17 +253,24 @@ class Supervisor:
         log.info("part.adopted", slot=slot.id, name=entry.name, pid=running.pid)
         return running
 
+    def _standby(self, slot: Slot) -> Standby:
+        return Standby(slot.id, lambda: self._make(slot), self._end)
+
     async def _start(self, slot: Slot) -> Incarnation:
+        made = await self._standbys[slot.id].take() if slot.has_standby else None
+        made = made or await self._make(slot)
+        self._starting[slot.id] = slot.kind, made.node_id
+        try:
+            return await self._bring_up(slot, made.handle, made.node_id)
+        finally:
+            del self._starting[slot.id]
+
+    async def _make(self, slot: Slot) -> Made:
         epoch = await self._office.next_incarnation(slot.id)
         name = slot.name(epoch)
         settings = msgspec.msgpack.encode(_filled(slot.settings, {"@name": name, "@epoch": epoch}))
         node_id = await self._choose_node(slot)
-        self._starting[slot.id] = slot.kind, node_id
-        try:
-            handle = await wiring.asked(self._spawn, slot, name, settings, node_id)
-            return await self._bring_up(slot, handle, node_id)
-        finally:
-            del self._starting[slot.id]
+        return Made(await wiring.asked(self._spawn, slot, name, settings, node_id), node_id)
 
     async def _choose_node(self, slot: Slot) -> str:
         running = [(self._kind_of(slot_id), one.ray_node) for slot_id, one in self._running.items()]

@@ -34,6 +34,7 @@ from actors.items import HallUnavailable, LetGo, decode_answer, decode_bodies, e
 from actors.journal import Journal, StoreUnavailable
 from actors.mailbox import PeerGone
 from actors.network import Network
+from actors.shadow import Shadow
 from dispatch.effects import Reply
 
 LET_GO_S = 2.0
@@ -116,6 +117,7 @@ class Takeover:
         self._clock = clock
         self._host = host
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._shadow = Shadow(journal)
         self._pauses: dict[str, _Pause] = {}
         self._asked: set[asyncio.Task[None]] = set()
         """Answers to those who wait for a takeover."""
@@ -125,6 +127,10 @@ class Takeover:
 
     # -- what is to be here
 
+    async def follow(self) -> None:
+        """Read along with what will be here, until cancelled: a later `start` has little left to read."""
+        await self._shadow.follow(self._wanted)
+
     async def start(self) -> None:
         """Own at once what nobody else does, all beside each other; the rest is for `look`.
 
@@ -132,6 +138,7 @@ class Takeover:
         """
         wanted = await self._wanted()
         outcomes = await asyncio.gather(*(self._start_one(one) for one in wanted), return_exceptions=True)
+        self._shadow.clear()
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         for division_id, outcome in zip(wanted, outcomes, strict=True):
             if isinstance(outcome, BaseException):
@@ -144,7 +151,7 @@ class Takeover:
         owner = await self._directory.read_owner(division_id)
         if owner is None or not self._slot_id or owner.slot_id == self._slot_id:
             self._check_newest(owner)
-            await self._enter(HostedDivision(division_id, self._journal), 0)
+            await self._enter(self._shadow.take(division_id), 0)
 
     async def look(self) -> None:
         """Begin to take what is to be here and is not. Raises StoreUnavailable, Replaced."""

@@ -136,11 +136,21 @@ class PartActor:
 
     async def start(self) -> dict[str, Any]:
         """Start the part; returns what the supervisor keeps of it."""
-        self._tasks.append(asyncio.create_task(self._beat()))
-        self._part = self._class(self._settings, RayNetwork())
+        self._make()
         await self._part.start()
         self._tasks.append(asyncio.create_task(self._end_with_part()))
         return self.facts()
+
+    async def stand_by(self) -> None:
+        """Make the part, and let it do what it can before its start."""
+        self._make()
+        if hasattr(self._part, "stand_by"):
+            await self._part.stand_by()
+
+    def _make(self) -> None:
+        if self._part is None:
+            self._tasks.append(asyncio.create_task(self._beat()))
+            self._part = self._class(self._settings, RayNetwork())
 
     async def pulse(self) -> tuple[float, int]:
         """For how long the main loop has not run, in s, and how far a start has got (`Part.progress`). Runs beside it."""
@@ -196,6 +206,10 @@ class Handle:
         """Takes as long as it takes: `pulse` tells whether it gets on. Raises PeerGone, or what the part's own start raised."""
         facts: dict[str, Any] = await answered(self._actor.start.remote())
         return facts
+
+    async def stand_by(self) -> None:
+        """Let it wait for its start. Raises PeerGone, or what making the part raised."""
+        await answered(self._actor.stand_by.remote())
 
     async def pulse(self, timeout_s: float) -> tuple[float, int]:
         """Ask the part's control thread for `PartActor.pulse`. Raises PeerGone, TimeoutError."""

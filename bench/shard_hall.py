@@ -20,12 +20,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import psutil
 
 from actors import wiring
 from actors.configuration import Configuration, HallSection, MediaSection
 from actors.directory import Directory
+from actors.guard import Guard
 from actors.hall import Hall
 from actors.logs import FOLDER_VARIABLE
 from actors.parts import HallSettings, open_hall
@@ -41,6 +41,7 @@ from gateway.slots import slots_of
 SHARD, FOLLOWER = "shard-0", "follower"
 START_S = 120.0
 STOP_S = 40.0
+LOOK_S = 0.1
 
 ChangeSlot = Callable[[Slot], Slot]
 
@@ -64,21 +65,21 @@ class BenchHall:
         sections = {"hall": HallSection(data_folder=str(self.folder)), "media": MediaSection(workers=0)}
         configuration = Configuration(divisions=[self.plan], **sections)
         slots = [self._change(slot) for slot in slots_of(configuration, self.store.url, 0) if slot.kind != "gateway"]
-        client = StoreClient(self.store.url)
-        await settle(Directory(client), [self.plan.division_id], [SHARD])
-        await client.close()
-        settings = msgspec.msgpack.encode(SupervisorSettings(slots, self.store.url))
-        handle = wiring.spawn("supervisor", "supervisor", "actors.supervisor:Supervisor", settings)
-        self._supervisor = handle
-        await handle.start(START_S)
         own = HallSettings([self.plan.division_id], self.store.url)
         self.hall, self.client = open_hall(own, wiring.RayNetwork(), "bench")
-        await self.apply(self.plan)
-
-    async def apply(self, plan: Plan) -> None:
-        reply = await self.hall.submit(ApplyPlan(plan=plan, digest=str(time.time_ns()), principal="operator:bench"))
+        await settle(Directory(self.client), [self.plan.division_id], [SHARD])
+        self._supervisor = await Guard(self.client).begin(SupervisorSettings(slots, self.store.url))
+        await self._parts_started(self._supervisor)
+        reply = await self.hall.submit(ApplyPlan(plan=self.plan, digest="1", principal="operator:bench"))
         if not reply.is_accepted:
             raise SystemExit(f"plan refused: {reply}")
+
+    async def _parts_started(self, supervisor: wiring.Handle) -> None:
+        until_s = time.monotonic() + START_S
+        while not (await supervisor.facts(START_S))["is_complete"]:
+            if time.monotonic() > until_s:
+                raise SystemExit(f"the parts did not start within {START_S:.0f} s")
+            await asyncio.sleep(LOOK_S)
 
     async def stop(self) -> None:
         if self._supervisor is not None:

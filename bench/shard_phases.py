@@ -173,11 +173,11 @@ async def recovery(one: BenchHall, desks: Desks, seconds: float) -> float:
 
 def _steps(one: BenchHall) -> str:
     """What the parts logged of the latest recovery, by their own clocks."""
-    lines = [
-        json.loads(line)
-        for name in ("supervisor", SHARD)
-        for line in (one.folder / "logs" / f"{name}.log").read_text().splitlines()
-    ]
+    lines = []
+    for name in ("supervisor", SHARD):
+        for text in (one.folder / "logs" / f"{name}.log").read_text().splitlines():
+            if '"part.' in text or '"division.' in text:
+                lines.append(json.loads(text))
     lines.sort(key=lambda line: line["timestamp"])
     gone = max((at for at, line in enumerate(lines) if line["event"] == "part.gone"), default=len(lines))
     return "; ".join(f"{line['timestamp'][17:23]} {line['event']}" for line in lines[gone:])

@@ -36,6 +36,7 @@ def slots_of(configuration: Configuration, store_url: str, port: int) -> list[Sl
                     "store": store,
                     "disk": disk,
                 },
+                has_standby=configuration.hall.has_standby,
             )
             for slot_id in slot_ids
         ),
