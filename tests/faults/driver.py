@@ -7,6 +7,7 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 import uvloop
@@ -63,7 +64,7 @@ class Driver:
 
 async def run(settings: DriverSettings) -> Books:
     hall, client = open_hall(
-        HallSettings(settings.division_ids, settings.store_url), wiring.RayNetwork(), "gateway-of-the-tests"
+        HallSettings(settings.division_ids, settings.store_url), wiring.RayNetwork(), f"gateway-of-{uuid4().hex}"
     )
     floor = Floor(hall, settings.division_ids, settings.agents_each, settings.customers_each)
     async with asyncio.timeout(OPEN_S):

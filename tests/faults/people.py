@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import uuid4
 
 from actors.hall import Hall, HallUnavailable
 from actors.items import Notice, Subscribed
@@ -36,7 +37,12 @@ class Client:
     async def connect(self) -> None:
         subscribed = await self.floor.repeated(
             lambda: self.floor.hall.subscribe(
-                self.recipient, f"{self.recipient} 1", None, self._deliver, self._reset, self.division_id
+                self.recipient,
+                f"{self.recipient} of {self.floor.run}",
+                None,
+                self._deliver,
+                self._reset,
+                self.division_id,
             )
         )
         self.seq = subscribed.seq
@@ -126,6 +132,8 @@ class Floor:
     def __init__(self, hall: Hall, division_ids: list[str], agents_each: int, customers_each: int) -> None:
         self.hall = hall
         self.books = Books()
+        self.run = uuid4().hex[:8]
+        """The hall knows the calls of earlier runs: the same id would be the same call."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._agents = [
             Agent(self, division, f"{division}-{number}") for division in division_ids for number in range(agents_each)
@@ -184,7 +192,7 @@ class Floor:
             if customer is None:
                 self.books.turned_away += 1
             else:
-                self.begin(customer.ask(f"{division_id}-{number}"))
+                self.begin(customer.ask(f"{self.run} {number}"))
 
     async def finish(self) -> None:
         """Wait until nobody is in a call any more, within `END_S`."""
