@@ -12,11 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.clock import SteadyClock
-from actors.items import NOT_OWNER, Item, Submit, encode, encode_array, encode_refusal
+from actors.items import NOT_OWNER, Item, Submit, begins_call, encode, encode_array, encode_refusal
 from dispatch.commands import Command
 
 WAITING_MAX = 50_000
 """Items that may wait for a turn; a batch beyond is refused as `overloaded`."""
+NEWCOMERS_MAX = 5_000
+"""A full turn waits already, 1 s at a shard's limit: what would begin a call is refused as `overloaded`, the rest is not."""
 UNSTEPPED_S = 10.0
 """How long an item may wait for a store that does not answer before it is refused as `store_unavailable`."""
 
@@ -89,9 +91,17 @@ class Intake:
         else:
             self._open.add(answer)
             answer.add_done_callback(self._open.discard)
-            self._waiting.extend(works)
-            self._wake.set()
+            self._admit(works)
         return answer
+
+    def _admit(self, works: list[Work]) -> None:
+        """Let them wait for a turn; where one is full of waiting already, none that would begin a call."""
+        newcomers = [work for work in works if begins_call(work.item)] if len(self._waiting) >= NEWCOMERS_MAX else []
+        if newcomers:
+            works = [work for work in works if not begins_call(work.item)]
+        self._waiting.extend(works)
+        self._wake.set()
+        refuse(newcomers, "overloaded")
 
     def submit(self, division_id: str, command: Command) -> None:
         """Put a command of the shell's own in; nobody waits for its answer."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from dispatch.commands import Command
+from dispatch.commands import Command, InviteCustomer, RequestCall
 from dispatch.effects import Reply
 from dispatch.events import Event
 from dispatch.views import AgentView, CallView, PositionView, QueueView, SessionView
@@ -119,8 +119,14 @@ class ReadPart(Struct, array_like=True, tag="part"):
     """For a part that is no shard (follower, media worker): what it says of itself. Answer: names to values."""
 
 
+_BEGINNINGS = (RequestCall, InviteCustomer)
 Read = ReadStatus | ReadCall | ReadAgent | ReadQueue | ReadQueues | ReadAgents | ReadPositions
 Item = Submit | Subscribe | Unsubscribe | WorkerHello | LetGo | TakeDivision | Read
+
+
+def begins_call(item: Any) -> bool:
+    """Would it bring one more call in? Under overload these are refused first, so that calls in progress come to their end."""
+    return type(item) is Submit and type(item.command) in _BEGINNINGS
 
 
 class Notice(Struct, array_like=True):

@@ -8,7 +8,8 @@ Rules (SAFETY.md 5)
   peer would answer the next one from memory with the answers of this one.
 - A letter whose division lives elsewhere by now comes back as `NOT_OWNER`, not carried out: it goes first in the next batch,
   to whoever the directory names then. Only that letter: its neighbours may have been answered before the division went.
-- Bounds: `WAITING_MAX` letters wait; each waits `LETTER_S` for its answer at most. Both end as `HallUnavailable`, by name.
+- Bounds: `WAITING_MAX` letters wait, and from `NEWCOMERS_MAX` on none is taken that would begin a call; each waits `LETTER_S`
+  for its answer at most. All end as `HallUnavailable`, by name.
 
 Why: one Ray call costs 1.6 ms whatever it carries, a batch of 1,000 letters 2.1 ms (RAY.md). No timer, no added
 delay at low load: an idle mailbox sends the first letter at once.
@@ -26,9 +27,11 @@ from uuid import uuid4
 import structlog
 from msgspec import Raw
 
-from actors.items import NOT_OWNER, HallUnavailable, decode_bodies, encode, encode_array
+from actors.items import NOT_OWNER, HallUnavailable, begins_call, decode_bodies, encode, encode_array
 
 WAITING_MAX = 20_000
+NEWCOMERS_MAX = 2_000
+"""Two batches: 0.4 s for a shard at its limit. Who would begin a call then is told at once; calls in progress find room."""
 BATCH_MAX = 1_000
 """RAY.md: the gain is had by then."""
 BATCH_BYTES_MAX = 96 * 1024
@@ -107,7 +110,7 @@ class Mailbox:
         body = encode(item)
         while self._waiting and self._waiting[0].answer.done():
             self._waiting.popleft()
-        if len(self._waiting) >= WAITING_MAX:
+        if len(self._waiting) >= (NEWCOMERS_MAX if begins_call(item) else WAITING_MAX):
             raise HallUnavailable("overloaded")
         loop = asyncio.get_running_loop()
         letter = Letter(body, loop.create_future())
