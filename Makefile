@@ -8,7 +8,7 @@ DATA ?= data
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test test-fast check lock loadtest soak bench-engine bench-estimate bench-shard bench-media clean chromium redis-server
+.PHONY: run test test-fast check lock loadtest soak bench-engine bench-estimate bench-shard bench-move bench-media clean chromium redis-server
 
 run: $(VENV)/.installed ## start Tellerhall on this machine with the demo hall
 	@$(BIN)/tellerhall up --data $(DATA) $(ARGS)
@@ -31,7 +31,7 @@ soak: $(VENV)/.installed-dev ## engine and twin walk through random halls for an
 loadtest: $(VENV)/.installed-dev ## a minute of 300 virtual customers and 60 virtual agents; results in out/loadtest
 	$(BIN)/python -m loadtest $(ARGS)
 
-bench-engine bench-estimate bench-shard bench-media: bench-%: $(VENV)/.installed-dev ## figures; QUICK=1: a shorter time at the same scale
+bench-engine bench-estimate bench-shard bench-move bench-media: bench-%: $(VENV)/.installed-dev ## figures; QUICK=1: a shorter time at the same scale
 	$(BIN)/python -m bench.$*
 
 lock: $(VENV)/.installed-dev ## pin all dependencies anew

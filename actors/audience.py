@@ -105,12 +105,13 @@ class Audience:
         self._gateway_by_client[client] = (item.gateway_id, item.connection_id)
         # None: a customer without a call who is gone again, by another item of this very turn.
         recipient = state.recipients.get(item.recipient) or Recipient(id=item.recipient)
-        session = session_view(state, item.recipient)
         if item.after is None:
-            return Subscribed("welcome", recipient.seq, session, [])
+            return Subscribed("welcome", recipient.seq, session_view(state, item.recipient), [])
         missed = _missed(recipient, item.after)
         if missed is None:
-            return Subscribed("reset", recipient.seq, session, [])
+            return Subscribed("reset", recipient.seq, session_view(state, item.recipient), [])
+        # A renewal goes on where it was, and after a move or a failover everybody renews at once.
+        session = None if item.is_renewal else session_view(state, item.recipient)
         return Subscribed("resumed", recipient.seq, session, missed)
 
     def unsubscribe(self, item: Unsubscribe) -> None:

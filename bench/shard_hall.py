@@ -49,8 +49,9 @@ ChangeSlot = Callable[[Slot], Slot]
 class BenchHall:
     """One run of a hall with one division. Use: `async with bench_hall(plan) as hall`."""
 
-    def __init__(self, folder: Path, plan: Plan, change: ChangeSlot) -> None:
+    def __init__(self, folder: Path, plan: Plan, change: ChangeSlot, shards_count: int) -> None:
         self.folder = folder
+        self._shards_count = shards_count
         self.plan = plan
         self._change = change
         self.store = EmbeddedStore(folder / "store")
@@ -62,8 +63,8 @@ class BenchHall:
         os.environ[FOLDER_VARIABLE] = str(self.folder / "logs")
         await self.store.start()
         wiring.start_local(self.folder / "ray", 0)
-        sections = {"hall": HallSection(data_folder=str(self.folder)), "media": MediaSection(workers=0)}
-        configuration = Configuration(divisions=[self.plan], **sections)
+        own_section = HallSection(data_folder=str(self.folder), shards=self._shards_count)
+        configuration = Configuration(divisions=[self.plan], hall=own_section, media=MediaSection(workers=0))
         slots = [self._change(slot) for slot in slots_of(configuration, self.store.url, 0) if slot.kind != "gateway"]
         own = HallSettings([self.plan.division_id], self.store.url)
         self.hall, self.client = open_hall(own, wiring.RayNetwork(), "bench")
@@ -120,10 +121,12 @@ class BenchHall:
 
 
 @asynccontextmanager
-async def bench_hall(plan: Plan, change: ChangeSlot = lambda slot: slot) -> AsyncIterator[BenchHall]:
+async def bench_hall(
+    plan: Plan, change: ChangeSlot = lambda slot: slot, shards_count: int = 1
+) -> AsyncIterator[BenchHall]:
     """Run a hall in a new folder on a disk, and leave nothing behind. Raises SystemExit on tmpfs."""
     folder = Path(tempfile.mkdtemp(prefix="th-"))
-    one = BenchHall(folder, plan, change)
+    one = BenchHall(folder, plan, change, shards_count)
     try:
         refuse_tmpfs(folder)
         try:
