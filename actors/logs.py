@@ -2,7 +2,8 @@
 
 A part writes to `<folder>/<name>.log`. A file that would grow past `BYTES_MAX` becomes `<name>.log.1`, that one `.2` and so on;
 `FILES_MAX` are kept, so a part's logs have a bound. Without a folder, and for what Python or Ray say by themselves, it is
-standard error (Ray bounds its own session logs: `wiring.prepare`).
+standard error. Ray bounds its own session logs by the settings of `wiring.prepare`; those of workers that ended long ago go by
+`prune_session_logs`.
 
 Rules: of an exception its places are logged, never the values of variables, among which are names, tokens and SDP. A disk
 that takes no line costs that line: who logs a trouble must not fail by it, least of all when the disk is the trouble.
@@ -12,6 +13,7 @@ Lines of a call carry its id and its trace (`tracing`).
 import contextlib
 import logging
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +30,9 @@ LEVEL_VARIABLE = "TELLERHALL_LOG_LEVEL"
 FOLDER_VARIABLE = "TELLERHALL_LOG_FOLDER"
 BYTES_MAX = 16 * 1024 * 1024
 """Of one file: a hundred thousand lines, some twenty thousand calls."""
+SESSION_FILES_MAX = 200
+"""Of Ray's ended workers: some fifty incarnations of parts."""
+_WORKER_LOG = re.compile(r"worker-[0-9a-f]+-[0-9a-f]+-(\d+)\.(?:out|err|log)(?:\.\d+)?\Z")
 FILES_MAX = 4
 """Of one part, the present one among them; at least 2."""
 
@@ -41,6 +46,23 @@ class _Setting:
 
     output: _Output | None = None
     level: int = logging.INFO
+
+
+def prune_session_logs(folder: Path, files_max: int = SESSION_FILES_MAX) -> int:
+    """Remove the oldest logs of Ray's ended workers below `folder`, beyond `files_max` of them; return how many went.
+
+    Ray bounds each worker's own files and keeps those of all that ever ran; a part that fails for days has thousands.
+    """
+    ended = []
+    for path in folder.glob("session_*/logs/worker-*"):
+        pid = _WORKER_LOG.match(path.name)
+        if pid is not None and not Path(f"/proc/{pid[1]}").exists():
+            with contextlib.suppress(FileNotFoundError):
+                ended.append((path.stat().st_mtime, path))
+    surplus = sorted(ended)[: max(0, len(ended) - files_max)]
+    for _, path in surplus:
+        path.unlink(missing_ok=True)
+    return len(surplus)
 
 
 def part_log(name: str) -> Path | None:

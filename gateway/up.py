@@ -31,7 +31,7 @@ from actors.directory import Directory
 from actors.guard import Guard, NoSupervisor
 from actors.hall import HallUnavailable
 from actors.journal import NotDurable, RedisJournal
-from actors.logs import FOLDER_VARIABLE
+from actors.logs import FOLDER_VARIABLE, prune_session_logs
 from actors.mailbox import PeerGone
 from actors.office import Ownership
 from actors.parts import HallSettings, open_hall
@@ -293,6 +293,8 @@ class Up:
                 if time.monotonic() - recorded_s > RECORD_S:
                     recorded_s = time.monotonic()
                     self._record_children()
+                    if self._ray_folder is not None:
+                        prune_session_logs(self._ray_folder)
         finally:
             guarding.cancel()
             await asyncio.gather(guarding, return_exceptions=True)

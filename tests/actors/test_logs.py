@@ -1,13 +1,14 @@
 """Logs: what a part says goes to its own file, holds nothing personal, and never costs the part its life."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
-from actors.logs import BYTES_MAX, LEVEL_VARIABLE, configure_logging, silence, write_lines
+from actors.logs import BYTES_MAX, LEVEL_VARIABLE, configure_logging, prune_session_logs, silence, write_lines
 from actors.tracing import derived_traceparent, trace_id_of
 
 
@@ -101,3 +102,24 @@ def test_a_quieter_level_leaves_the_many_lines_out(tmp_path: Path, monkeypatch: 
     configure_logging(tmp_path / "part.log")
     write_lines([{"event": "call.queued", "call_id": "call-1"}])
     assert (tmp_path / "part.log").read_text() == ""
+
+
+def test_logs_of_rays_ended_workers_go_beyond_the_bound(tmp_path: Path) -> None:
+    """Given logs of ended workers and of one that runs, then the oldest of the ended go, and nothing else does."""
+    logs = tmp_path / "session_1" / "logs"
+    logs.mkdir(parents=True)
+    ended = 4_000_000  # Beyond the greatest process id that Linux gives (2^22 - 1 at the most, seldom so far).
+    while Path(f"/proc/{ended}").exists():
+        ended += 1
+    names = [
+        f"worker-ab12-ffffffff-{ended}.out",
+        f"worker-ab12-ffffffff-{ended}.err",
+        f"worker-cd34-01000000-{ended}.out.1",
+    ]
+    running = [f"worker-ef56-ffffffff-{os.getpid()}.err", "raylet.out", "gcs_server.out"]
+    for age, name in enumerate([*reversed(names), *running]):
+        (logs / name).write_text("said")
+        os.utime(logs / name, (1_000 + age, 1_000 + age))
+    assert prune_session_logs(tmp_path, 2) == 1
+    assert {path.name for path in logs.iterdir()} == {*names[:2], *running}
+    assert prune_session_logs(tmp_path, 2) == 0

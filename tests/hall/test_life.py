@@ -334,7 +334,7 @@ def test_status_token_version(hall: Hall) -> None:
     """Given a running hall, then `status` names its parts and divisions, `token` signs in, `version` is the package's."""
     status = hall.command("status")
     assert status.returncode == 0, status.stderr
-    for name in ("shard-0", "gateway-1", "media-1", "follower", "supervisor", "division main", "live_waiting"):
+    for name in ("shard-0", "gateway-1", "media-1", "follower", "supervisor", "divisions", "main", "waiting"):
         assert name in status.stdout
     token = hall.command("token", "agent", "calm-30")
     assert token.returncode == 0
