@@ -15,7 +15,15 @@ from typing import Any
 import structlog
 
 from actors.items import HallUnavailable, Subscribe, Subscribed, Unsubscribe, decode_answer, decode_polled
-from actors.mailbox import BACKOFF_FIRST_S, BACKOFF_MAX_S, Mailbox, PeerGone, answered_or_replaced
+from actors.mailbox import (
+    BACKOFF_FIRST_S,
+    BACKOFF_MAX_S,
+    NOT_OWNER_PAUSE_MAX_S,
+    Mailbox,
+    NotOwner,
+    PeerGone,
+    answered_or_replaced,
+)
 from actors.network import PollablePeer
 from actors.subscription import Subscription
 
@@ -197,6 +205,11 @@ async def _kept_up(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await work()
             backoff_s = BACKOFF_FIRST_S
+            continue
+        except NotOwner:
+            # Its division is on its way; who waits for events should not wait for a pause besides.
+            await asyncio.sleep(min(backoff_s, NOT_OWNER_PAUSE_MAX_S))
+            backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
             continue
         except (PeerGone, HallUnavailable) as error:
             log.info("feed.interrupted", reason=str(error))

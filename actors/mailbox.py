@@ -41,8 +41,8 @@ LETTER_S = 15.0
 REPLACED_CHECK_S = 0.5
 BACKOFF_FIRST_S = 0.02
 BACKOFF_MAX_S = 0.5
-NOT_OWNER_PAUSE_S = 0.02
-"""How soon to look again for a division that is on its way: a move holds it for some tens of ms."""
+NOT_OWNER_PAUSE_MAX_S = 0.1
+"""How long to wait at most before looking again for a division that is on its way: a move holds it for some tens of ms."""
 
 log = structlog.get_logger()
 
@@ -156,7 +156,8 @@ class Mailbox:
                 await self._deliver_once(await self._meet_peer())
             except NotOwner:
                 self._peer = None
-                await asyncio.sleep(NOT_OWNER_PAUSE_S)
+                await asyncio.sleep(min(backoff_s, NOT_OWNER_PAUSE_MAX_S))
+                backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
             except PeerGone as error:
                 self._peer = None
                 log.info("mailbox.peer_gone", mailbox=self.name, reason=str(error), letters=len(self._in_flight))

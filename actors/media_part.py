@@ -65,7 +65,7 @@ class MediaPart:
         self._hall, self._client = open_hall(self._settings.hall, self._network)
         await self._worker.start()
         self._begin(self._disk.watch())
-        self._begin(self._say_hello())
+        self._begin_hellos()
 
     async def stop(self) -> None:
         await self._worker.stop()
@@ -186,16 +186,20 @@ class MediaPart:
 
     # -- proof of life
 
-    async def _say_hello(self) -> None:
+    def _begin_hellos(self) -> None:
+        """To each division by itself: one that is away for a while must not make this worker look dead for the others."""
+        for division_id in self._settings.hall.division_ids:
+            self._begin(self._say_hello(division_id))
+
+    async def _say_hello(self, division_id: str) -> None:
         while True:
-            for division_id in self._settings.hall.division_ids:
-                try:
-                    await self._say_hello_to(self._hall, division_id)
-                except HallUnavailable:
-                    continue
-                except Exception:
-                    # Without this word the worker counts as lost, with every call that it carries.
-                    log.exception("media.hello_failed", division=division_id)
+            try:
+                await self._say_hello_to(self._hall, division_id)
+            except HallUnavailable:
+                pass  # It is said again, to whoever owns the division then.
+            except Exception:
+                # Without this word the worker counts as lost, with every call that it carries.
+                log.exception("media.hello_failed", division=division_id)
             await asyncio.sleep(HELLO_S)
 
     async def _say_hello_to(self, hall: Hall, division_id: str) -> None:

@@ -29,6 +29,7 @@ class ScriptedHall:
         self.refusals: dict[type[Any], int] = {}
         self.failures_count = 0
         self.hellos_count = 0
+        self.silent_division_id = ""
 
     async def submit(self, command: cm.Command, division_id: str) -> Reply:
         await asyncio.sleep(0)
@@ -39,6 +40,8 @@ class ScriptedHall:
         return Reply()
 
     async def hello(self, item: Any) -> list[tuple[str, int]]:
+        if item.division_id == self.silent_division_id:
+            await asyncio.Event().wait()
         self.hellos_count += 1
         if self.hellos_count <= self.failures_count:
             raise ValueError("an answer that makes no sense")
@@ -102,5 +105,16 @@ async def test_a_bug_in_one_hello_does_not_end_them_all(
     """Given a hall whose first answer makes no sense, then the worker goes on to say that it lives."""
     monkeypatch.setattr(media_part, "HELLO_S", 0.02)
     hall.failures_count = 1
-    part._begin(part._say_hello())
+    part._begin(part._say_hello("main"))
     await until(lambda: hall.hellos_count >= 3)
+
+
+async def test_a_division_that_does_not_answer_keeps_no_hello_from_the_others(
+    part: MediaPart, hall: ScriptedHall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """13: given a division whose shard is frozen, then the other one goes on hearing that the worker lives."""
+    monkeypatch.setattr(media_part, "HELLO_S", 0.02)
+    part._settings = msgspec.structs.replace(part._settings, hall=HallSettings(["main", "east"], "unix:///nowhere"))
+    hall.silent_division_id = "main"
+    part._begin_hellos()
+    await until(lambda: hall.hellos_count >= 5)
