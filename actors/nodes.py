@@ -46,11 +46,13 @@ class Nodes:
     def is_suspected(self, node_id: str) -> bool:
         return self._clock_s() < self._suspected_until_s.get(node_id, 0.0)
 
-    def choose(self, kind: str, is_core_needed: bool, known: list[RayNode], running: list[tuple[str, str]]) -> str:
+    def choose(
+        self, kind: str, is_core_needed: bool, known: list[RayNode], running: list[tuple[str, str]], avoided: str = ""
+    ) -> str:
         """Return the id of the machine for another part of that kind; empty: none has room, so Ray may find or make one.
 
-        `running`: (kind, machine) of every part. In this order: not suspected; not the head, if it is to stay free; fewest
-        of the same kind; fewest parts; id.
+        `running`: (kind, machine) of every part. In this order: not suspected; not `avoided`; not the head, if it is to stay
+        free; fewest of the same kind; fewest parts; id.
         """
         of_kind = Counter(node_id for one, node_id in running if one == kind)
         of_all = Counter(node_id for _, node_id in running)
@@ -61,6 +63,7 @@ class Nodes:
             fitting,
             key=lambda one: (
                 self.is_suspected(one.id),
+                one.id == avoided,
                 one.is_head and not one.cpus_count,
                 of_kind[one.id],
                 of_all[one.id],

@@ -55,6 +55,10 @@ class Standby:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._keep(), name=f"standby {self._slot_id}")
 
+    def offer(self, made: Made) -> None:
+        """Use one that an earlier supervisor made: it waits still."""
+        self._ready = made
+
     async def take(self) -> Made | None:
         """Return the one that is ready, if it lives. One that is being made just now comes too late and is ended."""
         self._takes_count += 1

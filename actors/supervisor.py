@@ -38,6 +38,7 @@ from actors.store_client import StoreClient, StoreUnavailable
 
 ADOPT_S = 2.0
 """A part that lives answers in ms, from a thread that does nothing else; a lost machine must not hold up the rest."""
+ADOPT_SUSPECTED_S = 1.0
 FACTS_S = 10.0
 PAUSE_FIRST_S = 0.1
 PAUSE_MAX_S = 5.0
@@ -107,10 +108,12 @@ class Supervisor:
         await self._office.beat()
         self._left = await self._directory.read_parts()
         entry = PartEntry(self._settings.name, os.getpid(), time.time_ns() // 1_000_000, 0, wiring.ray_node())
+        strays = await self._take_stock()
+        self._suspect_predecessor()
         await self._office.enter_part(SLOT, entry)
         self._tasks = [asyncio.create_task(self._keep(slot), name=slot.id) for slot in self._settings.slots]
         self._tasks.append(asyncio.create_task(self._hold_office()))
-        self._tasks.append(asyncio.create_task(self._end_strays()))
+        self._tasks.append(asyncio.create_task(self._end_strays(strays)))
 
     def facts(self) -> dict[str, Any]:
         """Facts of every part by slot (process ids, ports); whether all run; a number that grows while parts get on."""
@@ -154,6 +157,12 @@ class Supervisor:
             for slot in self._settings.slots
         }
 
+    def _suspect_predecessor(self) -> None:
+        """The machine of a supervisor that had to be followed may be lost, with all that ran there."""
+        before = self._left.get(SLOT)
+        if before is not None and before.ray_node != wiring.ray_node():
+            self._nodes.suspect(before.ray_node)
+
     # -- the office
 
     async def _hold_office(self) -> None:
@@ -177,28 +186,36 @@ class Supervisor:
         if self._office.is_trusted():
             handle.kill()
 
-    async def _end_strays(self) -> None:
-        """End what runs in no slot: of a slot that is no more, or started and never noted by one who died meanwhile."""
-        wanted = {slot.id for slot in self._settings.slots}
-        try:
-            for slot_id in self._left.keys() - wanted - {SLOT}:
-                await self._office.strike_part(slot_id)
-            noted = {entry.name for slot_id, entry in self._left.items() if slot_id in wanted}
-            for name in await wiring.asked(wiring.names):
-                slot_id, _, _ = name.rpartition("-e")
-                is_own = name == self._settings.name or name in noted or self._is_young(name)
-                if not is_own and (slot_id == SLOT or slot_id in wanted or slot_id in self._left):
-                    log.warning("part.stray", name=name)
-                    with contextlib.suppress(PeerGone):
-                        await asyncio.to_thread(self._end, await wiring.asked(wiring.find, name))
-        except (PeerGone, StoreUnavailable, TimeoutError, Superseded) as error:
-            log.warning("strays.not_ended", reason=str(error) or type(error).__name__)
+    async def _take_stock(self) -> list[str]:
+        """Look what runs besides what is noted: standbys are kept; return the names of the rest, which nobody answers for.
 
-    def _is_young(self, name: str) -> bool:
-        """Say whether this supervisor has started it itself by now."""
-        return any(one.handle.name == name for one in self._running.values()) or any(
-            name.startswith(f"{slot_id}-e") for slot_id in self._starting
-        )
+        A part that was started and never noted, by one who died meanwhile, looks like a standby; its start is harmless.
+        """
+        names = await _names()
+        kept = {entry.name for entry in self._left.values()} | {self._settings.name}
+        for slot in self._settings.slots:
+            entry = self._left.get(slot.id)
+            after = epoch_of(entry.name) if entry is not None else 0
+            newest = max((one for one in names if one.startswith(f"{slot.id}-e")), key=epoch_of, default="")
+            if slot.has_standby and epoch_of(newest) > after:
+                with contextlib.suppress(PeerGone, TimeoutError):
+                    self._standbys[slot.id].offer(Made(await wiring.asked(wiring.find, newest), ""))
+                    kept.add(newest)
+        ids = {SLOT, *self._left, *(slot.id for slot in self._settings.slots)}
+        return [one for one in names if one not in kept and one.rpartition("-e")[0] in ids]
+
+    async def _end_strays(self, strays: list[str]) -> None:
+        """End what runs in no slot, and strike slots that are no more."""
+        try:
+            for slot_id in self._left.keys() - {SLOT} - {slot.id for slot in self._settings.slots}:
+                strays.append(self._left[slot_id].name)
+                await self._office.strike_part(slot_id)
+            for name in strays:
+                log.warning("part.stray", name=name)
+                with contextlib.suppress(PeerGone):
+                    await asyncio.to_thread(self._end, await wiring.asked(wiring.find, name))
+        except (StoreUnavailable, TimeoutError, Superseded) as error:
+            log.warning("strays.not_ended", reason=str(error) or type(error).__name__)
 
     # -- one slot
 
@@ -242,7 +259,7 @@ class Supervisor:
         except (PeerGone, TimeoutError):
             return None
         try:
-            await handle.pulse(ADOPT_S)
+            await handle.pulse(ADOPT_SUSPECTED_S if self._nodes.is_suspected(entry.ray_node) else ADOPT_S)
             running = Incarnation(handle, await handle.facts(FACTS_S))
         except Exception as error:
             log.warning("part.not_adopted", slot=slot.id, name=entry.name, reason=str(error) or type(error).__name__)
@@ -250,6 +267,7 @@ class Supervisor:
                 self._nodes.suspect(entry.ray_node)
             await asyncio.to_thread(self._end, handle)
             return None
+        self._nodes.hear(running.ray_node)
         log.info("part.adopted", slot=slot.id, name=entry.name, pid=running.pid)
         return running
 
@@ -276,7 +294,10 @@ class Supervisor:
         running = [(self._kind_of(slot_id), one.ray_node) for slot_id, one in self._running.items()]
         is_core_needed = wiring.OPTIONS[slot.kind]["num_cpus"] > 0
         known = await wiring.asked(wiring.ray_nodes)
-        return self._nodes.choose(slot.kind, is_core_needed, known, [*running, *self._starting.values()])
+        present = self._running.get(slot.id)
+        # A standby is to outlive the machine of the part that it stands by for.
+        avoided = present.ray_node if present is not None else ""
+        return self._nodes.choose(slot.kind, is_core_needed, known, [*running, *self._starting.values()], avoided)
 
     def _kind_of(self, slot_id: str) -> str:
         return next((slot.kind for slot in self._settings.slots if slot.id == slot_id), "")
@@ -320,6 +341,21 @@ class Supervisor:
             self._nodes.suspect(running.ray_node)
         log.warning("part.gone", name=running.handle.name, pid=running.pid, reason=reason)
         await asyncio.to_thread(self._end, running.handle)
+
+
+async def _names() -> list[str]:
+    """What Ray knows to run; nothing where its head does not answer."""
+    try:
+        return await wiring.asked(wiring.names)
+    except TimeoutError:
+        log.warning("ray.silent")
+        return []
+
+
+def epoch_of(name: str) -> int:
+    """Of an actor's name; 0: it has none."""
+    number = name.rpartition("-e")[2]
+    return int(number) if number.isdigit() else 0
 
 
 def _filled(value: Any, own: dict[str, Any]) -> Any:

@@ -133,12 +133,17 @@ class PartActor:
         self._part: Any = None
         self._tasks: list[asyncio.Task[None]] = []
         self._loop_beat_s = time.monotonic()
+        self._starting = asyncio.Lock()
+        self._is_started = False
 
     async def start(self) -> dict[str, Any]:
-        """Start the part; returns what the supervisor keeps of it."""
-        self._make()
-        await self._part.start()
-        self._tasks.append(asyncio.create_task(self._end_with_part()))
+        """Start the part; returns what the supervisor keeps of it. Once started it only tells that."""
+        async with self._starting:
+            if not self._is_started:
+                self._make()
+                await self._part.start()
+                self._tasks.append(asyncio.create_task(self._end_with_part()))
+                self._is_started = True
         return self.facts()
 
     async def stand_by(self) -> None:

@@ -1,6 +1,8 @@
 """The loss of a machine: its raylet and every process on it at once."""
 
 import logging
+import os
+import signal
 import time
 
 import pytest
@@ -13,19 +15,18 @@ pytestmark = pytest.mark.ray
 log = logging.getLogger("figures")
 
 
-def test_a_machine_is_lost(faulty_hall: FaultyHall, load: Load) -> None:
-    """Given steady load, when the machine of a shard is lost, then all that ran there runs elsewhere, and no call is lost."""
+def lose(faulty_hall: FaultyHall, node_id: str, load: Load) -> None:
+    """Kill everything on that machine under load; what ran there must run elsewhere, and no call may be lost."""
     driver = load()
     time.sleep(SETTLE_S)
     parts = faulty_hall.parts()
-    node_id = parts["shard-0"].ray_node
     lost = [slot_id for slot_id, entry in parts.items() if entry.ray_node == node_id]
+    assert lost
     divisions = [one for slot_id in lost if slot_id.startswith("shard") for one in faulty_hall.divisions_of(slot_id)]
     killed_s = time.time()
     faulty_hall.cluster.kill_node(node_id)
     for slot_id in lost:
-        entry = faulty_hall.replaced(slot_id, parts[slot_id])
-        assert entry.ray_node != node_id
+        assert faulty_hall.replaced(slot_id, parts[slot_id]).ray_node != node_id
         log.info("%s of the lost machine: on another %.1f s later", slot_id, time.time() - killed_s)
     time.sleep(SETTLE_S)
     books = driver.end()
@@ -34,3 +35,25 @@ def test_a_machine_is_lost(faulty_hall: FaultyHall, load: Load) -> None:
         log.info("machine lost: %s %.1f s without an answer", division_id, silence_s)
     faulty_hall.cluster.add_node()
     assert_accounted(books)
+
+
+def test_a_machine_is_lost(faulty_hall: FaultyHall, load: Load) -> None:
+    """Given steady load, when the machine of a shard is lost, then all that ran there runs elsewhere, and no call is lost."""
+    lose(faulty_hall, faulty_hall.part("shard-0").ray_node, load)
+
+
+def test_the_machine_of_the_supervisor_is_lost(faulty_hall: FaultyHall, load: Load) -> None:
+    """Given a supervisor that a gateway has started, beside itself; when that machine is lost; then it is followed again.
+
+    `tellerhall up` stands still for the first, so that it is the gateway that follows, and follows itself the second time.
+    """
+    assert faulty_hall.up.process is not None
+    before = faulty_hall.part("supervisor")
+    os.kill(faulty_hall.up.process.pid, signal.SIGSTOP)
+    try:
+        faulty_hall.signal("supervisor", signal.SIGKILL)
+        after = faulty_hall.replaced("supervisor", before)
+    finally:
+        os.kill(faulty_hall.up.process.pid, signal.SIGCONT)
+    assert after.ray_node == faulty_hall.part("gateway-1").ray_node
+    lose(faulty_hall, after.ray_node, load)

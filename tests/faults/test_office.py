@@ -1,0 +1,107 @@
+"""The supervisor's office over a real store: one holder at a time, and nothing from a former one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from actors import office as module
+from actors.directory import Directory, PartEntry
+from actors.office import TRUST_S, VACANT_S, Office, Ownership, Superseded, read_office, take_office
+from actors.store import EmbeddedStore
+from actors.store_client import StoreClient
+
+ENTRY = PartEntry("shard-0-e1", 1, 2, 3, "node")
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[StoreClient]:
+    store = EmbeddedStore(tmp_path / "store")
+    await store.start()
+    client = StoreClient(store.url)
+    yield client
+    await client.close()
+    await store.stop()
+
+
+async def take(client: StoreClient) -> Office:
+    office = await take_office(client, await read_office(client))
+    assert office is not None
+    return office
+
+
+async def test_of_many_that_follow_exactly_one_gets_the_office(client: StoreClient) -> None:
+    """Given an office that stands still; when many who saw that take it at once; then one has it, under the next epoch."""
+    await take(client)
+    seen = await read_office(client)
+    taken = [one for one in await asyncio.gather(*(take_office(client, seen) for _ in range(20))) if one is not None]
+    assert [one.epoch for one in taken] == [2]
+
+
+async def test_who_lives_is_not_followed(client: StoreClient) -> None:
+    """Given somebody who saw the office; when its holder shows life after that; then the office is not to be had."""
+    office = await take(client)
+    seen = await read_office(client)
+    await office.beat()
+    assert await take_office(client, seen) is None
+    await office.beat()
+
+
+async def test_nothing_of_a_former_holder_is_written(client: StoreClient) -> None:
+    """13: given a holder who has been followed; when it writes anything; then that is refused, and all is as it was."""
+    stale = await take(client)
+    await stale.beat()
+    await stale.want(b"wanted")
+    await stale.enter_part("shard-0", ENTRY)
+    assert await stale.next_incarnation("shard-0") == 1
+    office = await take(client)
+    writes = [
+        stale.beat,
+        lambda: stale.want(b"else"),
+        stale.want_nothing,
+        lambda: stale.enter_part("shard-0", PartEntry("shard-0-e2", 9, 9, 9)),
+        lambda: stale.strike_part("shard-0"),
+        lambda: stale.next_incarnation("shard-0"),
+    ]
+    for write in writes:
+        with pytest.raises(Superseded):
+            await write()
+    assert not stale.is_trusted()
+    assert (await read_office(client)).wanted == b"wanted"
+    assert await Directory(client).read_parts() == {"shard-0": ENTRY}
+    assert await office.next_incarnation("shard-0") == 2
+
+
+async def test_trust_ends_before_anybody_can_follow(client: StoreClient) -> None:
+    """13: given a holder whose clock alone goes on, as after a freeze; then its trust is gone before others may follow."""
+    now_s = 100.0
+    epoch = (await take(client)).epoch
+    office = Office(client, epoch, lambda: now_s)
+    assert not office.is_trusted(), "nothing is confirmed yet"
+    await office.beat()
+    now_s += TRUST_S - 0.01
+    assert office.is_trusted()
+    now_s += 0.01
+    assert not office.is_trusted()
+    assert TRUST_S < VACANT_S
+    await office.beat()
+    assert office.is_trusted()
+
+
+async def test_a_hall_has_one_owner(client: StoreClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given an owner who lives, then another is turned away; given one who is silent, then another takes the hall from it."""
+    monkeypatch.setattr(module, "VACANT_S", 0.3)
+    first, second = Ownership(client), Ownership(client)
+    assert await first.take()
+    taking = asyncio.create_task(second.take())
+    while not taking.done():
+        assert await first.beat()
+        await asyncio.sleep(0.05)
+    assert not taking.result()
+    assert await second.take(), "nobody beats now"
+    assert not await first.beat()
+    await first.give_up()
+    assert await second.beat(), "who is no owner has nothing to give up"
+    await second.give_up()
+    assert await Ownership(client).take()
