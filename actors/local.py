@@ -163,7 +163,7 @@ class LocalHall:
         slot_id = self.slot_ids[number]
         name = f"{slot_id}-e{self._epochs[number]}"
         settings = ShardSettings(name, self.division_ids, slot_id)
-        shard = Shard(settings, self.journal, self.directory, Performer(self.network))
+        shard = Shard(settings, self.journal, self.directory, Performer(self.network, self.directory.read_owner))
         self.network.parts[name] = self.shards[number] = shard
         self.directory.parts[slot_id] = PartEntry(name, os.getpid(), time.time_ns() // 1_000_000, 0)
         await shard.start()

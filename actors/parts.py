@@ -79,11 +79,12 @@ class ShardPart:
         self._journal = RedisJournal(
             store.url, accept_weaker_durability=store.accept_weaker_durability, client=self._client
         )
+        directory = Directory(self._client)
         self._shard = Shard(
             ShardSettings(self._settings.name, self._settings.division_ids, self._settings.slot_id),
             self._journal,
-            Directory(self._client),
-            Performer(network),
+            directory,
+            Performer(network, directory.read_owner),
             DiskFloor(self._settings.disk),
         )
         self.ended = self._shard.ended

@@ -1,4 +1,4 @@
-"""Effects out: what the engine wants of media workers, carried to them, and their answers brought back as commands.
+"""Effects out: what the engine wants of media workers and other divisions, and their answers brought back as commands.
 
 An effect may be performed more than once (after a crash, after a lost answer): workers ignore what they have done. Each task
 here ends by itself, at the latest with the mailbox's bound on one letter.
@@ -10,6 +10,8 @@ from typing import Any
 
 import structlog
 
+from actors.courier import Courier, ReadOwner
+from actors.directory import Owner
 from actors.items import HallUnavailable, WorkerHello
 from actors.mailbox import Mailbox, Peer
 from actors.media_items import CloseRoomOrder, MediaAnswer, OpenRoomOrder, decode_media_answer
@@ -17,7 +19,7 @@ from actors.network import Network
 from actors.tracing import CALLS
 from actors.workers import Workers
 from dispatch.commands import AssignRoom, Command, LoseWorker, ReportRoomClosed, ReportRoomFailed, ReportRoomOpened
-from dispatch.effects import CloseRoom, Effect, OpenRoom, RequestRoom
+from dispatch.effects import CloseRoom, Effect, HandOver, OpenRoom, RequestRoom, TakeBack, TellEnd
 from dispatch.model import Call
 
 CHOOSE_TRIES = 120
@@ -31,9 +33,11 @@ log = structlog.get_logger()
 class Performer:
     """Carries out effects for one shard."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, read_owner: ReadOwner | None = None) -> None:
+        """`read_owner`: where another division is to be found; None: there is none."""
         self.network = network
         self.workers = Workers()
+        self.courier = Courier(network, read_owner or _nobody, self._report)
         self._mailboxes: dict[str, Mailbox] = {}
         self._tasks: dict[asyncio.Task[None], str] = {}
         """Task -> the division it is done for; empty for the performer's own."""
@@ -42,6 +46,9 @@ class Performer:
     def attach(self, submit: Callable[[str, Command], None]) -> None:
         """`submit` puts a command into the shard's own inbox."""
         self._submit = submit
+
+    def _report(self, division_id: str, command: Command) -> None:
+        self._submit(division_id, command)
 
     def hello(self, item: WorkerHello, now_ms: int) -> LoseWorker | None:
         return self.workers.hello(item, now_ms)
@@ -71,9 +78,12 @@ class Performer:
                 self._begin(self._open(division_id, effect), division_id)
             elif isinstance(effect, CloseRoom):
                 self._begin(self._close(division_id, effect), division_id)
+            elif isinstance(effect, HandOver | TakeBack | TellEnd):
+                self.courier.take(division_id, effect)
 
     def drop(self, division_id: str) -> None:
         """The division lives elsewhere: its next owner performs what is pending, under the same attempts."""
+        self.courier.drop(division_id)
         for task, one in self._tasks.items():
             if one == division_id:
                 task.cancel()
@@ -82,6 +92,7 @@ class Performer:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.courier.close()
         await asyncio.gather(*(mailbox.close() for mailbox in self._mailboxes.values()))
         self._mailboxes.clear()
 
@@ -157,6 +168,10 @@ class Performer:
 
     async def _meet(self, actor_name: str) -> Peer:
         return await self.network.peer(actor_name)
+
+
+async def _nobody(division_id: str) -> Owner | None:
+    return None
 
 
 def media_actor_name(worker_id: str, epoch: int) -> str:

@@ -5,6 +5,7 @@ from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch.choice import need_of
 from dispatch.effects import Reply
+from dispatch.handing import hand_over, may_leave, moved_to
 from dispatch.lanes import Queue
 from dispatch.limits import Entrant, Outcome, admit, is_wide_open
 from dispatch.matching import Decider
@@ -31,7 +32,10 @@ def request_call(engine: Decider, command: cm.RequestCall) -> Reply:
         return Reply("hall_full", {"live_calls_max": state.plan.live_calls_max})
     if is_wide_open(queue):
         return _queue_call(engine, command, queue, Outcome(queue))
-    outcome = admit(engine, queue, Entrant(command.customer_id, command.is_consented, command.wishes))
+    may_go = may_leave(0, command.wishes, "")
+    outcome = admit(engine, queue, Entrant(command.customer_id, command.is_consented, command.wishes, may_leave=may_go))
+    if outcome.address:
+        return _queue_elsewhere(engine, command, queue, outcome)
     if outcome.refused:
         engine.emit(
             ev.CallRefused(
@@ -40,6 +44,15 @@ def request_call(engine: Decider, command: cm.RequestCall) -> Reply:
         )
         return Reply(outcome.refused, {"then": outcome.then, "text": outcome.text})
     return _queue_call(engine, command, queue, outcome)
+
+
+def _queue_elsewhere(engine: Decider, command: cm.RequestCall, asked: Queue, outcome: Outcome) -> Reply:
+    """Let the call wait where it was asked for, out of the line, until another division has answered."""
+    _queue_call(engine, command, asked, Outcome(asked))
+    call = engine.state.calls[command.call_id]
+    hand_over(engine, call, outcome.address, outcome.cause, call.credit_ms)
+    value = {"call_id": call.id, "queue_id": asked.plan.id, "to": outcome.address, "cause": outcome.cause}
+    return Reply("", value)
 
 
 def _queue_call(engine: Decider, command: cm.RequestCall, asked: Queue, outcome: Outcome) -> Reply:
@@ -87,7 +100,9 @@ def _refuse(engine: Decider, command: cm.RequestCall, queue: Queue) -> Reply | N
         return Reply("call_exists")
     live = state.calls.get(state.call_by_customer.get(command.customer_id, ""))
     if live is not None and live.state != lc.ENDED:
-        return Reply("already_in_call", {"call_id": live.id})
+        return Reply(
+            "already_in_call", {"call_id": live.id, **({"division_id": away} if (away := moved_to(live)) else {})}
+        )
     if queue.plan.recording == "required" and not command.is_consented:
         return Reply("consent_required")
     return _refuse_required(state, wishes, queue) if wishes is not None else None

@@ -60,7 +60,7 @@ def _is_awaited(engine: Decider, recipient_id: str) -> bool:
         return agent is not None and (agent.activity != lc.OFFLINE or bool(agent.engagements))
     if role == "customer":
         call = state.calls.get(state.call_by_customer.get(own_id, ""))
-        return call is not None and call.state != lc.ENDED and not _is_awaiting_callback(call)
+        return call is not None and call.state not in lc.OVER and not _is_awaiting_callback(call)
     return False
 
 
@@ -78,7 +78,7 @@ def end_grace(engine: Decider, recipient_id: str) -> None:
         call = state.calls.get(state.call_by_customer.get(own_id, ""))
         # A call asked for over the API after the connection went is not one that waits for it.
         is_lost = call is not None and call.is_customer_gone and not _is_awaiting_callback(call)
-        if call is not None and call.state != lc.ENDED and is_lost:
+        if call is not None and call.state not in lc.OVER and is_lost:
             end_call(engine, call, "customer_lost")
         return
     agent = state.agents.get(own_id)

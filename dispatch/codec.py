@@ -20,15 +20,16 @@ from msgspec import Meta, Struct
 from dispatch import commands as cm
 from dispatch.commands import Command
 from dispatch.events import Event
+from dispatch.handing_facts import HandedIn
 from dispatch.model import Agent, Call, LastAgent, Pace, Recipient, Remembered
 from dispatch.plan import Plan, QueuePlan
 from dispatch.state import State
 from dispatch.upgrading import upgraded
 
-ENTRY_VERSION = 2
-"""2: events of the whole routing engine (2026-11)."""
-SNAPSHOT_VERSION = 2
-"""2: several reservations a call, wishes, parties; answers in lists."""
+ENTRY_VERSION = 3
+"""2: events of the whole routing engine (2026-11). 3: calls that go to another division."""
+SNAPSHOT_VERSION = 3
+"""2: several reservations a call, wishes, parties; answers in lists. 3: calls that go to another division."""
 
 T = TypeVar("T")
 
@@ -66,6 +67,7 @@ class Records(Struct, array_like=True):
     answers: dict[str, list[Remembered]]
     keys: dict[str, Remembered]
     forgotten_seq_max: int
+    handed_in: dict[str, HandedIn] = msgspec.field(default_factory=dict)
 
 
 class Snapshot(Struct, array_like=True):
@@ -92,6 +94,9 @@ def decode_command(data: bytes) -> Command:
     return _decode(_command_decoder.decode, data)
 
 
+_TAKEN_WHOLE = frozenset({cm.ApplyPlan, cm.AdmitHandOver})
+
+
 def is_writable(command: Command) -> bool:
     """Can the command be journaled, and read back?
 
@@ -99,7 +104,7 @@ def is_writable(command: Command) -> bool:
     """
     try:
         data = _encoder.encode(command)
-        if type(command) is cm.ApplyPlan or (type(command) is cm.RequestCall and command.wishes is not None):
+        if type(command) in _TAKEN_WHOLE or (type(command) is cm.RequestCall and command.wishes is not None):
             _command_decoder.decode(data)
     except (OverflowError, UnicodeEncodeError, msgspec.ValidationError):
         return False
@@ -165,6 +170,7 @@ def _records(state: State, now_ms: int) -> Records:
         state.answers,
         state.keys,
         state.forgotten_seq_max,
+        state.handed_in,
     )
 
 
@@ -184,7 +190,7 @@ def decode_snapshot(data: bytes) -> State:
     state.agents = {agent.id: agent for agent in records.agents}
     state.recipients = {recipient.id: recipient for recipient in records.recipients}
     state.answers, state.keys = records.answers, records.keys
-    state.forgotten_seq_max = records.forgotten_seq_max
+    state.forgotten_seq_max, state.handed_in = records.forgotten_seq_max, records.handed_in
     state.rebuild()
     return state
 

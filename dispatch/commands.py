@@ -12,6 +12,7 @@ gateway where it is the role alone.
 
 from msgspec import Struct, field
 
+from dispatch.handing_facts import HandedCall
 from dispatch.plan import Plan
 from dispatch.wishes import Wishes
 
@@ -239,6 +240,7 @@ class TransferCall(_Command, tag=44):
 
     call_id: str
     to_queue_id: str = ""
+    """Of another division: `division/queue`."""
     to_agent_id: str = ""
     credit_ms: int = -1
     """Priority in the target; -1: its `transfer_credit_ms`. 0 to its `priority_credit_ms_max`."""
@@ -291,6 +293,46 @@ class SetHold(_Command, tag=50):
     is_held: bool
 
 
+class AdmitHandOver(_Command, tag=60):
+    """Another division hands a call over. Admitted or refused once for (call, version); a repeat gets the same answer."""
+
+    call: HandedCall
+
+
+class RevokeHandOver(_Command, tag=61):
+    """The origin wants the call back if it has not been admitted; with a `reason` it is to end here if it has."""
+
+    call_id: str
+    version: int
+    from_division: str
+    valid_until_ms: int
+    reason: str = ""
+
+
+class EndHandedCall(_Command, tag=62):
+    """A call that was handed over from here has ended where it went."""
+
+    call_id: str
+    version: int
+    reason: str
+
+
+class ReportHandOver(_Command, tag=63):
+    """What the target answered to `version`; an empty `reason`: it has the call."""
+
+    call_id: str
+    version: int
+    reason: str = ""
+    seq: int = 0
+
+
+class ReportEndTold(_Command, tag=64):
+    """The origin knows that the call has ended."""
+
+    call_id: str
+    version: int
+
+
 class Resume(_Command, tag=30):
     """The shell comes back after `outage_ms` in which nobody could be heard (SAFETY.md 8)."""
 
@@ -331,5 +373,10 @@ Command = (
     | TakeOver
     | Supervise
     | SetHold
+    | AdmitHandOver
+    | RevokeHandOver
+    | EndHandedCall
+    | ReportHandOver
+    | ReportEndTold
     | Resume
 )

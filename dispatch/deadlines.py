@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from dispatch.state import State
 
 
+_WITHOUT_STEPS = (lc.INVITED, lc.HANDING_OVER, *lc.OVER)
+"""Before a call is queued, and while another division is asked for it: steps that came due open when it waits again."""
+
+
 def _is_reservation_due(state: "State", timer: Timer) -> bool:
     call = state.calls.get(timer[2])
     if call is None or not call.reservations:
@@ -58,7 +62,7 @@ def _is_forgetting_due(state: "State", timer: Timer) -> bool:
 
 def _is_step_due(state: "State", timer: Timer) -> bool:
     call = state.calls.get(timer[2])
-    return call is not None and call.state != lc.ENDED and next_step_at_ms(state, call) == timer[0]
+    return call is not None and call.state not in _WITHOUT_STEPS and next_step_at_ms(state, call) == timer[0]
 
 
 def _is_favourite_due(state: "State", timer: Timer) -> bool:
@@ -93,6 +97,11 @@ def _is_invitation_due(state: "State", timer: Timer) -> bool:
     return call is not None and call.state == lc.INVITED and call.invited_until_ms == timer[0]
 
 
+def _is_hand_over_due(state: "State", timer: Timer) -> bool:
+    call = state.calls.get(timer[2])
+    return call is not None and call.handing is not None and call.handing.until_ms == timer[0]
+
+
 def _is_phase_due(state: "State", timer: Timer) -> bool:
     queue = state.queues.get(timer[2])
     return queue is not None and queue.phase_until_ms == timer[0]
@@ -114,6 +123,7 @@ IS_DUE: dict[int, Callable[["State", Timer], bool]] = {
     tm.CALLBACK: _is_callback_due,
     tm.INVITATION: _is_invitation_due,
     tm.HOURS: _is_phase_due,
+    tm.HAND_OVER: _is_hand_over_due,
 }
 """By kind: does the entry still mean something? It does while the field that it stands for has this very instant."""
 
@@ -157,11 +167,12 @@ def arm_call(state: "State", call: Call) -> None:
         (call.hold_not_before_ms, tm.JOINT),
         (call.invited_until_ms if call.state == lc.INVITED else 0, tm.INVITATION),
         (_window_until_ms(call), tm.FAVOURITE),
+        (call.handing.until_ms if call.handing is not None else 0, tm.HAND_OVER),
     ):
         if at_ms:
             state.arm(at_ms, kind, call.id)
     # An invitation has not been queued yet: its steps are counted from the moment at which the customer comes.
-    if call.state not in (lc.INVITED, lc.ENDED) and (at_ms := next_step_at_ms(state, call)):
+    if call.state not in _WITHOUT_STEPS and (at_ms := next_step_at_ms(state, call)):
         state.arm(at_ms, tm.RELAX, call.id)
     for agent_id, until_ms in (call.refused_until_ms or {}).items():
         if until_ms < NEVER_MS:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from dispatch.events import Event
+from dispatch.handing_facts import HandedCall
 
 Refusal = Literal[
     "unknown_queue",
@@ -40,6 +41,11 @@ Refusal = Literal[
     "idempotency_store_full",
     "key_reused",
     "quarantined",
+    "moved",
+    "too_many_hops",
+    "hand_over_expired",
+    "hand_overs_full",
+    "revoked",
 ]
 """Why a command was refused. The gateway adds its own reasons for what never reaches an engine."""
 
@@ -95,4 +101,33 @@ class CloseRoom(Struct, array_like=True, gc=False, tag="close_room"):
     worker_epoch: int
 
 
-Effect = Reply | Notify | RequestRoom | OpenRoom | CloseRoom
+class HandOver(Struct, array_like=True, gc=False, tag="hand_over"):
+    """Carry the call to another division with `AdmitHandOver`; its answer comes back as `ReportHandOver`."""
+
+    to_division: str
+    call: HandedCall
+
+
+class TakeBack(Struct, array_like=True, gc=False, tag="take_back"):
+    """Follow a hand-over with `RevokeHandOver`; its answer comes back as `ReportHandOver`."""
+
+    to_division: str
+    call_id: str
+    version: int
+    reason: str
+    valid_until_ms: int
+    from_division: str
+
+
+class TellEnd(Struct, array_like=True, gc=False, tag="tell_end"):
+    """Tell the division that a call came from that it has ended, with `EndHandedCall`; told: `ReportEndTold`."""
+
+    to_division: str
+    call_id: str
+    version: int
+    reason: str
+
+
+Carried = HandOver | TakeBack | TellEnd
+"""What goes to another division."""
+Effect = Reply | Notify | RequestRoom | OpenRoom | CloseRoom | HandOver | TakeBack | TellEnd

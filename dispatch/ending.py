@@ -4,6 +4,7 @@ from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch.effects import Reply
+from dispatch.handing import revoke
 from dispatch.matching import Decider
 from dispatch.model import Call
 from dispatch.timers import FORGET
@@ -28,7 +29,22 @@ def hang_up(engine: Decider, command: cm.HangUp) -> Reply:
 
 
 def end_call(engine: Decider, call: Call, reason: str, then: str = "") -> None:
-    """End a live call in whatever state it is; what rings is rescinded in the same step (ROUTING.md 5.24)."""
+    """End a live call in whatever state it is; what rings is rescinded in the same step (ROUTING.md 5.24).
+
+    One that is being handed over may be elsewhere already: its end follows it there, and comes with the answer.
+    """
+    if call.state == lc.HANDING_OVER:
+        revoke(engine, call, reason)
+        return
+    _end(engine, call, reason, then)
+
+
+def give_up(engine: Decider, call: Call, reason: str) -> None:
+    """End a call that is being handed over: the target does not have it, or cannot be asked."""
+    _end(engine, call, reason)
+
+
+def _end(engine: Decider, call: Call, reason: str, then: str = "") -> None:
     now_ms = engine.now_ms
     if call.reservations or call.parties:
         let_all_go(engine, call, reason, "call_ended")
@@ -75,9 +91,9 @@ def let_all_go(engine: Decider, call: Call, reason: str, party_reason: str) -> N
 
 
 def forget(engine: Decider, call: Call) -> None:
-    """The ended call's time in memory is over, unless a recording is still owed and may yet come."""
+    """The ended call's time in memory is over, unless a recording is still owed, or news of its end, and may yet come."""
     state = engine.state
-    if call.rooms or call.unsealed:
+    if call.rooms or call.unsealed or call.origins:
         given_up_at_ms = call.ended_at_ms + max(state.plan.recording_timeout_ms, state.plan.ended_retention_ms)
         if engine.now_ms < given_up_at_ms:
             state.timers.arm(given_up_at_ms, FORGET, call.id)

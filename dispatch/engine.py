@@ -27,6 +27,9 @@ from dispatch.ending import forget, hang_up
 from dispatch.events import Answered, Event, WrapUpEnded
 from dispatch.folding import ARMS, apply
 from dispatch.folding_answers import answer_to, decode_value
+from dispatch.handing import HANDING_EVENTS, MOVED, owed, redirected
+from dispatch.handing_back import end_handed_call, expire_hand_over, report_end_told, report_hand_over
+from dispatch.handing_in import admit_hand_over, revoke_hand_over
 from dispatch.inviting import accept_invitation, expire_invitation, invite_customer
 from dispatch.joint import expire_joint
 from dispatch.limits import change_phase, expire_wait
@@ -72,10 +75,10 @@ DECISIONS: dict[type[Any], Callable[["Engine", Any], Reply]] = {
     cm.RequestCall: request_call,
     cm.AcceptReservation: accept,
     cm.DeclineReservation: decline,
-    cm.HangUp: hang_up,
+    cm.HangUp: redirected(hang_up),
     cm.FinishWrapUp: finish_wrap_up,
     cm.ExtendWrapUp: extend_wrap_up,
-    cm.ReportConnected: report_connected,
+    cm.ReportConnected: redirected(report_connected),
     cm.AssignRoom: assign,
     cm.ReportRoomOpened: report_opened,
     cm.ReportRoomFailed: report_failed,
@@ -87,17 +90,22 @@ DECISIONS: dict[type[Any], Callable[["Engine", Any], Reply]] = {
     cm.ReportRecordingSealed: report_recording_sealed,
     cm.LoseWorker: lose_worker,
     cm.Resume: resume,
-    cm.SetPriority: set_priority,
-    cm.RequestCallback: request_callback,
+    cm.SetPriority: redirected(set_priority),
+    cm.RequestCallback: redirected(request_callback),
     cm.InviteCustomer: invite_customer,
     cm.AcceptInvitation: accept_invitation,
-    cm.TransferCall: transfer,
-    cm.InviteParty: invite_party,
-    cm.RemoveParty: remove_party,
-    cm.CompleteTransfer: complete_transfer,
-    cm.TakeOver: take_over,
-    cm.Supervise: supervise,
-    cm.SetHold: set_hold,
+    cm.TransferCall: redirected(transfer),
+    cm.InviteParty: redirected(invite_party),
+    cm.RemoveParty: redirected(remove_party),
+    cm.CompleteTransfer: redirected(complete_transfer),
+    cm.TakeOver: redirected(take_over),
+    cm.Supervise: redirected(supervise),
+    cm.SetHold: redirected(set_hold),
+    cm.AdmitHandOver: admit_hand_over,
+    cm.RevokeHandOver: revoke_hand_over,
+    cm.EndHandedCall: end_handed_call,
+    cm.ReportHandOver: report_hand_over,
+    cm.ReportEndTold: report_end_told,
 }
 
 REFERRING = frozenset({cm.AcceptReservation, cm.ReportConnected})
@@ -161,6 +169,8 @@ class Engine:
             return reply
         reply = DECISIONS[type(command)](self, command)
         place(self)
+        if reply.reason == MOVED:
+            return reply
         self.emit(Answered(self.now_ms, command.principal, command.id, reply.reason, reply.value, fingerprint(command)))
         return reply
 
@@ -216,9 +226,12 @@ class Engine:
         state.notices = []
         if state.has_rooms:
             for event in events:
-                if type(event) in ROOM_EVENTS:
+                is_room_event = type(event) in ROOM_EVENTS
+                if is_room_event or type(event) in HANDING_EVENTS:
                     call = state.calls.get(event.call_id)  # type: ignore[union-attr]
-                    effects.extend(call_room_effects(state, call) if call is not None else ())
+                    if call is not None:
+                        effects.extend(call_room_effects(state, call) if is_room_event else ())
+                        effects.extend(owed(state, call) if type(event) in HANDING_EVENTS else ())
         return effects
 
     # -- answers given before
@@ -265,6 +278,8 @@ class Engine:
         for call in self.state.calls.values():
             if call.rooms:
                 effects.extend(call_room_effects(self.state, call))
+            if call.handing is not None or call.origins:
+                effects.extend(owed(self.state, call))
         return effects
 
     def snapshot(self) -> bytes:
@@ -291,6 +306,7 @@ EXPIRIES: dict[int, Callable[["Engine", Timer], None]] = {
     tm.JOINT: lambda engine, timer: expire_joint(engine, engine.state.calls[timer[2]]),
     tm.CALLBACK: lambda engine, timer: engine.state.look_again(engine.state.calls[timer[2]]),
     tm.INVITATION: lambda engine, timer: expire_invitation(engine, engine.state.calls[timer[2]]),
+    tm.HAND_OVER: lambda engine, timer: expire_hand_over(engine, engine.state.calls[timer[2]]),
     tm.HOURS: lambda engine, timer: change_phase(engine, engine.state.queues[timer[2]]),
 }
 """What to do when a deadline has come, by the kind of its timer."""

@@ -3,11 +3,22 @@
 Events are what the journal holds, what a call's history shows and what clients are told. So each stands for itself:
 whoever reads one needs no state to understand it. Tags are part of the durable format: never reuse one.
 Field order is part of it too (arrays on the wire): append new fields at the end, with a default.
-Here: a call's way, agents and the plan. Beside: `events_waiting`, `events_talking`, `events_rooms`; all are read from here.
+Here: a call's way, agents and the plan. Beside: `events_waiting`, `events_talking`, `events_handing`, `events_rooms`; all are
+read from here.
 """
 
 from typing import Any
 
+from dispatch.events_handing import (
+    CallHandedOver,
+    CallHandingOver,
+    HandedCallEnded,
+    HandOverAdmitted,
+    HandOverDeclined,
+    HandOverRefused,
+    HandOverRevoked,
+    OriginTold,
+)
 from dispatch.events_rooms import (
     PartyJoined,
     PartyLeft,
@@ -295,6 +306,14 @@ Event = (
     | CallTransferred
     | SupervisionChanged
     | HoldChanged
+    | CallHandingOver
+    | HandOverRevoked
+    | HandOverRefused
+    | CallHandedOver
+    | HandedCallEnded
+    | HandOverAdmitted
+    | HandOverDeclined
+    | OriginTold
     | Answered
     | Resumed
 )
@@ -305,6 +324,8 @@ __all__ = [
     "CallConnected",
     "CallEnded",
     "CallForgotten",
+    "CallHandedOver",
+    "CallHandingOver",
     "CallInvited",
     "CallMoved",
     "CallPrioritised",
@@ -318,12 +339,18 @@ __all__ = [
     "Disconnected",
     "Event",
     "FavouriteReleased",
+    "HandOverAdmitted",
+    "HandOverDeclined",
+    "HandOverRefused",
+    "HandOverRevoked",
+    "HandedCallEnded",
     "HoldChanged",
     "InvitationAccepted",
     "JointAccepted",
     "JointHeld",
     "JointReleased",
     "NeedRelaxed",
+    "OriginTold",
     "OwnershipMoved",
     "PartyAdded",
     "PartyJoined",

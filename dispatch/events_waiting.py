@@ -33,7 +33,7 @@ class CallbackArranged(Fact, tag=43, frozen=True):
 
     call_id: str
     cause: str
-    """`asked`, `waited_too_long`, `queue_closed` or `no_agents`."""
+    """`asked`, `waited_too_long`, `queue_closed`, `no_agents`, or `queue_full` after another division has refused."""
 
 
 class JointAccepted(Fact, tag=44, frozen=True):

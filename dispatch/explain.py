@@ -25,7 +25,7 @@ def explain(state: State, call_id: str) -> Explanation | None:
     if call is None:
         return None
     queue = state.queues[call.queue_id]
-    lane = state.lane_of(call) if call.state not in (lc.ENDED, lc.INVITED) else None
+    lane = state.lane_of(call) if call.state not in (lc.INVITED, *lc.OVER) else None
     kept_for = state.kept_for(call) if call.state == lc.WAITING else ""
     explanation = Explanation(
         call.id,
@@ -131,6 +131,7 @@ def _changes(state: State, call: Call) -> list[NextChange]:
         (call.hold_not_before_ms, "joint_hold_allowed", ""),
         (call.media_until_ms, "media_deadline", ""),
         (call.invited_until_ms if call.state == lc.INVITED else 0, "invitation_expires", ""),
+        (call.handing.until_ms if call.handing is not None else 0, "hand_over_deadline", _elsewhere(call)),
         (call.forget_at_ms, "forgotten", ""),
     ]
     if call.state == lc.ENDED:
@@ -144,6 +145,10 @@ def _changes(state: State, call: Call) -> list[NextChange]:
     for agent_id, until_ms in (call.refused_until_ms or {}).items():
         found.append((until_ms if until_ms < NEVER_MS else 0, "refusal_ends", agent_id))
     return [NextChange(*one) for one in found if one[0] >= now_ms]
+
+
+def _elsewhere(call: Call) -> str:
+    return call.handing.address if call.handing is not None else ""
 
 
 # -- decisions

@@ -19,7 +19,7 @@ class NextChange(Struct, array_like=True):
     what: str
     """`step_opens`, `window_ends`, `wait_limit`, `reservation_expires`, `agent_given_up`, `hold_ends`, `callback_due`,
     `joint_hold_ends`, `joint_hold_allowed`, `refusal_ends`, `media_deadline`, `invitation_expires`, `queue_opens`,
-    `queue_stops_taking_calls`, `queue_closes` or `forgotten`."""
+    `queue_stops_taking_calls`, `queue_closes`, `hand_over_deadline` or `forgotten`."""
     detail: str = ""
     """Which step, agent or queue."""
 

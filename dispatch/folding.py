@@ -3,7 +3,8 @@
 Each arm starts with its precondition (a lifecycle table, or the record it needs) and then changes records and their indexes.
 Arms never decide: whatever needs a choice (a deadline, a refusal, a next agent) stands in the event already, so a
 replay can neither choose differently nor send anything. Here: a call's way. Beside: `folding_presence` (connections),
-`folding_agents` (plan, activity, wrap-up), `folding_waiting`, `folding_talking`, `folding_rooms`, `folding_answers`.
+`folding_agents` (plan, activity, wrap-up), `folding_waiting`, `folding_talking`, `folding_handing`, `folding_rooms`,
+`folding_answers`.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from dispatch.estimate import after_answer, after_joining, after_talk
 from dispatch.folding_agents import AGENT_ARMS, engage, free, occupy, start_wrap_up
 from dispatch.folding_answers import ANSWER_ARMS
 from dispatch.folding_calls import ask_room, call_of, leave_room, move, refuse, remember_agent
+from dispatch.folding_handing import HANDING_ARMS
 from dispatch.folding_presence import PRESENCE_ARMS, drop_customer
 from dispatch.folding_rooms import ROOM_ARMS
 from dispatch.folding_talking import TALKING_ARMS
@@ -244,7 +246,7 @@ def _call_ended(state: State, event: ev.CallEnded) -> None:
     if call.wishes is not None and call.queued_at_ms:
         state.count_need(call, call.queue_id, -1)
     call.ended_at_ms, call.end_reason, call.media_until_ms = event.at_ms, event.reason, 0
-    call.on_hold_until_ms = 0
+    call.on_hold_until_ms, call.handing = 0, None
     call.forget_at_ms = event.forget_at_ms
     if state.is_live:
         state.timers.arm(event.forget_at_ms, tm.FORGET, call.id)
@@ -286,6 +288,7 @@ ARMS: dict[type[Any], Callable[[State, Any], None]] = {
     **PRESENCE_ARMS,
     **WAITING_ARMS,
     **TALKING_ARMS,
+    **HANDING_ARMS,
     **ROOM_ARMS,
     **ANSWER_ARMS,
 }

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from dispatch import events as ev
 from dispatch.model import ANSWERS_MAX, KEY_PREFIX, KEY_RETENTION_MS, Remembered
@@ -73,6 +74,8 @@ def _resumed(state: State, event: ev.Resumed) -> None:
         for name in ("media_until_ms", "on_hold_until_ms", "held_until_ms"):
             if getattr(call, name):
                 setattr(call, name, getattr(call, name) + moved)
+        if call.handing is not None:
+            call.handing = replace(call.handing, until_ms=call.handing.until_ms + moved)
         if call.invited_until_ms:
             call.invited_until_ms += moved
         for reservation in call.reservations:

@@ -7,6 +7,7 @@ in the life of a call.
 
     call         invited -> waiting -> reserved -> connecting -> connected -> ended
                                ^----------'------------'------------'   (back to the old place)
+                    waiting -> handing_over -> handed_over -> ended         (elsewhere; refused: back to the old place)
     reservation  pending -> accepted | declined | busy | expired | agent_lost | agent_left | rescinded
     engagement   (none) -> reserved -> in_call -> wrap_up -> (none)
     activity     offline <-> ready <-> not_ready <-> offline
@@ -22,9 +23,13 @@ WAITING: Final = "waiting"
 RESERVED: Final = "reserved"
 CONNECTING: Final = "connecting"
 CONNECTED: Final = "connected"
+HANDING_OVER: Final = "handing_over"
+HANDED_OVER: Final = "handed_over"
 ENDED: Final = "ended"
-CALL_STATES: Final = (INVITED, WAITING, RESERVED, CONNECTING, CONNECTED, ENDED)
-LIVE_STATES: Final = CALL_STATES[:-1]
+LIVE_STATES: Final = (INVITED, WAITING, RESERVED, CONNECTING, CONNECTED, HANDING_OVER)
+OVER: Final = (HANDED_OVER, ENDED)
+"""Nothing is decided about the call here any more: it has ended, or another division decides."""
+CALL_STATES: Final = (*LIVE_STATES, *OVER)
 
 OFFLINE: Final = "offline"
 READY: Final = "ready"
@@ -66,6 +71,7 @@ CALL: Final[dict[str, dict[type[ev.Event], str]]] = {
         ev.CallbackArranged: WAITING,
         ev.JointHeld: WAITING,
         ev.JointReleased: WAITING,
+        ev.CallHandingOver: HANDING_OVER,
         ev.CallEnded: ENDED,
     },
     RESERVED: {
@@ -101,7 +107,18 @@ CALL: Final[dict[str, dict[type[ev.Event], str]]] = {
         ev.CallEnded: ENDED,
         ev.RoomLost: CONNECTED,
     },
+    HANDING_OVER: {
+        ev.HandOverRevoked: HANDING_OVER,
+        ev.HandOverRefused: WAITING,
+        ev.CallHandedOver: HANDED_OVER,
+        ev.CallEnded: ENDED,
+    },
+    HANDED_OVER: {
+        ev.HandOverAdmitted: WAITING,
+        ev.HandedCallEnded: ENDED,
+    },
     ENDED: {
+        ev.OriginTold: ENDED,
         ev.CallForgotten: ENDED,
     },
 }

@@ -11,6 +11,7 @@ from dispatch import lifecycle as lc
 from dispatch import timers as tm
 from dispatch.choice import need_of
 from dispatch.ending import end_call
+from dispatch.handing import hand_over, may_leave
 from dispatch.hours import CLOSED, OPEN
 from dispatch.lanes import Queue
 from dispatch.matching import Decider, is_eligible
@@ -31,6 +32,8 @@ class Entrant(Struct, frozen=True, gc=False):
     is_consented: bool
     wishes: Wishes | None
     visited: tuple[str, ...] = ()
+    may_leave: bool = False
+    """It may go to another division."""
 
 
 class Outcome(Struct, frozen=True, gc=False):
@@ -42,6 +45,8 @@ class Outcome(Struct, frozen=True, gc=False):
     refused: str = ""
     then: str = "refuse"
     text: str = ""
+    address: str = ""
+    """Not empty: another division's queue is to be asked, and the call waits for the answer in `queue`."""
 
 
 def admit(engine: Decider, queue: Queue, entrant: Entrant) -> Outcome:
@@ -129,6 +134,8 @@ def take_way(engine: Decider, queue: Queue, entrant: Entrant, cause: str) -> Out
     for way in _ways(queue, cause):
         if way.do == "overflow":
             target = _overflow(engine, queue, entrant, way)
+            if isinstance(target, str):
+                return Outcome(queue, cause, address=target)
             if target is not None:
                 return Outcome(target, cause)
         elif way.do == "callback":
@@ -139,22 +146,27 @@ def take_way(engine: Decider, queue: Queue, entrant: Entrant, cause: str) -> Out
     return Outcome(queue, cause, refused=cause)
 
 
-def _overflow(engine: Decider, queue: Queue, entrant: Entrant, way: Way) -> Queue | None:
-    """The first of the way's queues that takes the call."""
+def _overflow(engine: Decider, queue: Queue, entrant: Entrant, way: Way) -> Queue | str | None:
+    """The first of the way's queues that takes the call, or (by its address) the first of another division before that."""
     if len(entrant.visited) >= MOVES_MAX:
         return None
     for queue_id in way.queues:
+        if "/" in queue_id:
+            if entrant.may_leave and queue_id not in entrant.visited:
+                return queue_id
+            continue
         target = engine.state.queues.get(queue_id)
         if target is None or target.is_retired or target is queue or queue_id in entrant.visited:
             continue
         if target.plan.recording == "required" and not entrant.is_consented:
             continue
-        if not met_limit(engine, target, entrant) and _takes_needs(target, entrant):
+        if not met_limit(engine, target, entrant) and takes_needs(target, entrant):
             return target
     return None
 
 
-def _takes_needs(queue: Queue, entrant: Entrant) -> bool:
+def takes_needs(queue: Queue, entrant: Entrant) -> bool:
+    """Is there room for what such a call asks for beyond the queue's own need?"""
     wishes = entrant.wishes
     own = (need_of(wishes.need), need_of(wishes.joint_need)) if wishes is not None else ((), ())
     return own == ((), ()) or own in queue.needs or len(queue.needs) < queue.plan.needs_max
@@ -167,8 +179,13 @@ def lead_on(engine: Decider, call: Call, cause: str) -> None:
     """A waiting call met a limit: move it, make it a callback, or end it by name."""
     state = engine.state
     queue = state.queues[call.queue_id]
-    outcome = take_way(engine, queue, Entrant(call.customer_id, call.is_consented, call.wishes, call.visited), cause)
-    if outcome.refused:
+    rule = call.favourite.rule if call.favourite is not None else ""
+    may_go = not call.is_callback and may_leave(call.hops, call.wishes, rule)
+    entrant = Entrant(call.customer_id, call.is_consented, call.wishes, call.visited, may_go)
+    outcome = take_way(engine, queue, entrant, cause)
+    if outcome.address:
+        hand_over(engine, call, outcome.address, cause, call.credit_ms)
+    elif outcome.refused:
         end_call(engine, call, cause, outcome.then)
     elif outcome.is_callback:
         engine.emit(ev.CallbackArranged(engine.now_ms, call.id, cause))

@@ -103,6 +103,18 @@ def _call_moved(books: Books, event: ev.CallMoved) -> None:
         books.stays[event.call_id].is_callback = old.is_callback
 
 
+def _call_handed_over(books: Books, event: ev.CallHandedOver) -> None:
+    stay = books.stays.pop(event.call_id, None)
+    if stay is not None:
+        books.leave(stay)
+
+
+def _hand_over_admitted(books: Books, event: ev.HandOverAdmitted) -> None:
+    stay = _new_stay(books, event.queue_id, event.queued_at_ms)
+    stay.is_absolute = event.call.is_absolute
+    books.enter(stay, event.call_id, is_offered=False)
+
+
 def _call_transferred(books: Books, event: ev.CallTransferred) -> None:
     books.release(event.from_agent_id, event.call_id, event.wrap_up, event.at_ms)
     old = books.stays.get(event.call_id)
@@ -280,6 +292,8 @@ ARMS: Final[dict[type[Any], Callable[[Books, Any], None]]] = {
     ev.CallInvited: _call_invited,
     ev.InvitationAccepted: _invitation_accepted,
     ev.CallMoved: _call_moved,
+    ev.CallHandedOver: _call_handed_over,
+    ev.HandOverAdmitted: _hand_over_admitted,
     ev.CallTransferred: _call_transferred,
     ev.CallPrioritised: _call_prioritised,
     ev.CallbackArranged: _callback_arranged,

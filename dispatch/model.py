@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from dispatch import lifecycle as lc
 from dispatch.events import Event
+from dispatch.handing_facts import Handing
 from dispatch.wishes import Favourite, Wishes
 
 KEPT_EVENTS_MAX = 256
@@ -131,6 +132,14 @@ class Call(Struct, array_like=True, gc=False, kw_only=True):
     credit_ms: int = 0
     """Priority, as it is in `due_at_ms`."""
     is_absolute: bool = False
+    handing: Handing | None = None
+    """While another division is asked for it, or has it: which, and until when."""
+    version: int = 0
+    """Of its latest hand-over; 0: there was none."""
+    hops: int = 0
+    """Divisions it went through before this one."""
+    origins: tuple[tuple[str, int], ...] = ()
+    """(division, version) of the hand-overs by which it came here; each is told when it has ended, and then taken out."""
 
     @property
     def key(self) -> tuple[int, int]:

@@ -15,6 +15,9 @@ from dispatch.hours import Hours
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}\Z")]
 """Ids of agents, queues, skills and divisions: 1 to 64 characters that need no quoting in a URL, key or log."""
 
+Address = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._:@-]{0,63}/)?[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}\Z")]
+"""A queue of this division by its id, or of another one as `division/queue`."""
+
 Level = Annotated[int, Meta(ge=1, le=10)]
 DAY_MS = 86_400_000
 DurationMs = Annotated[int, Meta(ge=0, le=DAY_MS)]
@@ -35,6 +38,8 @@ STRATEGIES = (
 
 JOINT_HOLD_MS_MIN = 1_000
 """Each hold and release is an event in the journal: a call that waits for a pair must not write thousands."""
+LIMITS = ("on_full", "on_wait", "on_no_agents", "on_closed")
+"""The keys of a queue that hold ways."""
 STEPS_MAX = 8
 """Relaxation steps of a queue."""
 
@@ -54,7 +59,8 @@ class Way(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     do: Literal["overflow", "callback", "message", "refuse"]
     """`overflow`: to the first of `queues` that takes it, at the old queued-at time; `callback`: it keeps its place and the
     customer is called back; `message`: it ends, and the customer is asked for a message; `refuse`: it ends by name."""
-    queues: list[Id] = field(default_factory=list)
+    queues: list[Address] = field(default_factory=list)
+    """One of another division (`division/queue`) is asked whether it takes the call, which waits for the answer meanwhile."""
     text: str = ""
     """Shown to the customer."""
 
@@ -175,6 +181,10 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Customers whose last agent is remembered; the oldest is forgotten first."""
     invitation_ms: Annotated[int, Meta(ge=1_000, le=7 * DAY_MS)] = 600_000
     """How long an invitation to a customer stays open unless it says less."""
+    hand_over_timeout_ms: Annotated[int, Meta(ge=1_000, le=600_000)] = 10_000
+    """How long another division may take to admit a call; then it is asked back."""
+    hand_over_give_up_ms: ReservationTimeoutMs = 120_000
+    """How long its answer to that may take; then the call ends as `hand_over_unanswered`: it may be there already."""
 
     def problems(self, registered: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
         """Yield (key, what is wrong) for each contradiction inside the plan, in file order.
@@ -190,6 +200,9 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
             if target not in known:
                 yield f"retired.{retired}", f"{target!r} is not a queue of this division"
         for index, queue in enumerate(self.queues):
+            for key, address in _addresses(queue):
+                if address.startswith(f"{self.division_id}/"):
+                    yield f"queues[{index}].{key}", f"{address!r} is of this very division; name the queue alone"
             for key, what in _queue_problems(queue, known, {*STRATEGIES, *registered}):
                 yield f"queues[{index}].{key}", what
 
@@ -209,13 +222,20 @@ def _queue_problems(queue: QueuePlan, known: set[str], strategies: set[str]) -> 
     yield from _relaxation_problems(queue)
     for what in queue.hours.problems() if queue.hours else []:
         yield "hours", what
-    for key in ("on_full", "on_wait", "on_no_agents", "on_closed"):
+    for key in LIMITS:
         for way in getattr(queue, key):
             if (way.do == "overflow") != bool(way.queues):
                 yield key, "'overflow' needs queues, the other ways have none"
-            for queue_id in way.queues:
-                if queue_id not in known or queue_id == queue.id:
-                    yield key, f"{queue_id!r} is not another queue of this division"
+    for key, address in _addresses(queue):
+        if "/" not in address and (address not in known or address == queue.id):
+            yield key, f"{address!r} is not another queue of this division"
+
+
+def _addresses(queue: QueuePlan) -> Iterator[tuple[str, str]]:
+    """Yield (key, queue named there) for all ways of a queue."""
+    for key in LIMITS:
+        for way in getattr(queue, key):
+            yield from ((key, address) for address in way.queues)
 
 
 def _relaxation_problems(queue: QueuePlan) -> Iterator[tuple[str, str]]:

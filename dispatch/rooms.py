@@ -89,7 +89,7 @@ def lose_room(engine: Decider, call: Call, room: Room, reason: str) -> None:
     """A closing room is simply closed; the one that counts is lost and asked for anew."""
     if room.state == lc.CLOSING:
         engine.emit(ev.RoomClosed(engine.now_ms, call.id, room.attempt))
-        _forget_if_over(engine, call)
+        forget_if_over(engine, call)
         return
     until_ms = 0
     if call.state == lc.CONNECTED:
@@ -171,14 +171,14 @@ def report_recording_sealed(engine: Decider, command: cm.ReportRecordingSealed) 
             engine.now_ms, command.call_id, command.attempt, command.manifest_sha256, command.files, command.gaps
         )
     )
-    _forget_if_over(engine, call)
+    forget_if_over(engine, call)
     return Reply()
 
 
-def _forget_if_over(engine: Decider, call: Call) -> None:
+def forget_if_over(engine: Decider, call: Call) -> None:
     """The last thing that kept an ended call in memory beyond its time has come."""
     is_over = call.state == lc.ENDED and call.forget_at_ms <= engine.now_ms
-    if is_over and not call.rooms and not call.unsealed:
+    if is_over and not call.rooms and not call.unsealed and not call.origins:
         engine.emit(ev.CallForgotten(engine.now_ms, call.id, call.customer_id))
 
 

@@ -12,6 +12,7 @@ from dispatch import timers as tm
 from dispatch.choice import Candidate, Kind, Need, Pool, PoolKey, doing_of, need_of, pool_key
 from dispatch.deadlines import arm_agent, arm_call, arm_waiting
 from dispatch.events import CallReserved, Event, ReservationClosed
+from dispatch.handing_facts import HandedIn
 from dispatch.hours import CLOSED
 from dispatch.lanes import Lane, Queue
 from dispatch.model import (
@@ -41,8 +42,7 @@ class State:
         self.plan_digest = ""
         self.retired_plans: dict[str, QueuePlan] = {}
         """Queues that left the plan while calls of theirs are still in memory."""
-        self.paces: dict[str, Pace] = {}
-        """Queue -> how fast it is answered."""
+        self.paces: dict[str, Pace] = {}  # Queue -> how fast it is answered.
         self.now_ms = 0
         self.calls_admitted_count = 0
         self.reservations_count = 0
@@ -60,9 +60,9 @@ class State:
         """Principal -> the latest answers, oldest first."""
         self.keys: dict[str, Remembered] = {}
         """`principal|id` of REST idempotency keys, oldest first."""
+        self.handed_in: dict[str, HandedIn] = {}  # Call -> what another division was answered; oldest first.
         self.queues: dict[str, Queue] = {}  # Derived from here on.
-        self.ended_count = 0
-        """Calls in memory that have ended: the others are live."""
+        self.ended_count = 0  # Calls in memory that have ended.
         self.pools: dict[PoolKey, Pool] = {}
         self.kinds: dict[Need, Kind] = {}
         self.candidates: dict[str, Candidate] = {}
@@ -73,7 +73,7 @@ class State:
         """Calls with a joint need that stand in a line, with their keys: while there are any, calls are served one by one."""
         self.timers = Timers()
         self.has_rooms = False
-        """A call has, or had, a room of ours: there may be something to ask of a media worker."""
+        """A call has, or had, a room of ours, or another division: there may be something to ask of them."""
         self.is_live = False
         """False while replaying: then nobody is told, and nothing is put up for matching."""
         self.notices: list[tuple[str, int, Event]] = []
@@ -350,7 +350,7 @@ class State:
         for queue_plan in self.retired_plans.values():
             self._open_queue(queue_plan).is_retired = True
         self.ended_count = sum(call.state == lc.ENDED for call in self.calls.values())
-        self.has_rooms = any(call.rooms for call in self.calls.values())
+        self.has_rooms = any(call.rooms or call.handing or call.origins for call in self.calls.values())
         for call in self.calls.values():
             self.queues[call.queue_id].counts[call.state] += 1
         if self.is_live:
@@ -386,7 +386,7 @@ class State:
         return queue
 
     def _index_call(self, call: Call) -> None:
-        if call.state != lc.ENDED:
+        if call.state not in lc.OVER:
             self.count_need(call, call.queue_id, 1)
         if call.state == lc.WAITING:
             self.line_up(call)

@@ -4,18 +4,23 @@ Exactly one agent owns a call that is connecting or connected, at every instant:
 in it is a party; whoever is asked for it rings like for any other call (`dispatch/reservations.py` answers for both).
 """
 
+import msgspec
+from msgspec.structs import replace
+
 from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch.choice import Candidate
 from dispatch.effects import Reply
 from dispatch.ending import let_all_go, wrap_up_of
+from dispatch.handing import hand_over
+from dispatch.handing_facts import HOPS_MAX, split_address
 from dispatch.hours import OPEN
 from dispatch.lanes import Queue
 from dispatch.matching import Decider
 from dispatch.model import Call
 from dispatch.needs import need_at, own_needs
-from dispatch.plan import meets
+from dispatch.plan import DAY_MS, Address, meets
 from dispatch.wishes import Favourite
 
 PARTIES_MAX = 8
@@ -47,7 +52,9 @@ def transfer(engine: Decider, command: cm.TransferCall) -> Reply:
         return call
     if bool(command.to_queue_id) == bool(command.to_agent_id) or len(command.reason) > cm.MAX_TEXT:
         return Reply("bad_value", {"allowed": "either to_queue_id or to_agent_id"})
-    queue = engine.state.queues.get(command.to_queue_id or call.queue_id)
+    if split_address(command.to_queue_id, engine.state.division_id)[0]:
+        return _transfer_elsewhere(engine, call, command)
+    queue = engine.state.queues.get(command.to_queue_id.rpartition("/")[2] or call.queue_id)
     if queue is None or (command.to_queue_id and queue.is_retired):
         return Reply("unknown_queue", {"queue_id": command.to_queue_id})
     if command.credit_ms < -1 or command.credit_ms > queue.plan.priority_credit_ms_max:
@@ -59,6 +66,23 @@ def transfer(engine: Decider, command: cm.TransferCall) -> Reply:
         return refusal
     _transfer(engine, call, queue, command)
     return Reply("", {"queue_id": queue.plan.id})
+
+
+def _transfer_elsewhere(engine: Decider, call: Call, command: cm.TransferCall) -> Reply:
+    """Out of the call at once, as ever; it waits in its own queue, out of the line, until the other division has answered."""
+    try:
+        msgspec.convert(command.to_queue_id, Address)
+    except msgspec.ValidationError:
+        return Reply("bad_value", {"allowed": "division/queue"})
+    if call.hops >= HOPS_MAX:
+        return Reply("too_many_hops", {"hops_max": HOPS_MAX})
+    if not -1 <= command.credit_ms <= DAY_MS:
+        return Reply("bad_value", {"allowed": f"credit_ms from 0 to {DAY_MS}, or -1"})
+    queue = engine.state.queues[call.queue_id]
+    own_credit_ms = min(command.credit_ms, queue.plan.priority_credit_ms_max)
+    _transfer(engine, call, queue, replace(command, to_queue_id=call.queue_id, credit_ms=own_credit_ms))
+    hand_over(engine, call, command.to_queue_id, "transferred", command.credit_ms)
+    return Reply("", {"to": command.to_queue_id})
 
 
 def _refuse_queue(engine: Decider, call: Call, queue: Queue) -> Reply | None:

@@ -40,6 +40,8 @@ INVITATION: Final = 14
 """call: nobody accepted the invitation."""
 HOURS: Final = 15
 """queue: opens, begins to close or closes."""
+HAND_OVER: Final = 16
+"""call: another division has not answered; or nobody asks any more where it went."""
 
 Timer = tuple[int, int, str, str]
 """(at_ms, kind, id, second id or ''): total order, so equal instants expire in one order everywhere."""

@@ -1,11 +1,11 @@
 """Snapshots that earlier versions wrote, made into what the next version would have written; a chain, one step a version.
 
-To add version 3:
-1. copy the records that change, as version 2 has them, to here (`Call2`, ...); the step before builds those, not the model's;
-2. write `_from_2(data) -> bytes` in a section of its own, enter it in `STEPS`, and raise `SNAPSHOT_VERSION` in `codec.py`;
+To add version 4:
+1. copy the records that change, as version 3 has them, to here (`Call3`, ...); the step before builds those, not the model's;
+2. write `_from_3(data) -> bytes` in a section of its own, enter it in `STEPS`, and raise `SNAPSHOT_VERSION` in `codec.py`;
 3. events have no steps: append fields, a default means what was before; never reuse a tag; a new tag raises `ENTRY_VERSION`;
 4. a default of the plan never changes: what equals it is not written, so old bytes would read as the new one;
-5. keep every golden file, and add a hall that the last program of version 2 made: snapshot, journal, and how it went on.
+5. keep every golden file, and add a hall that the last program of version 3 made: snapshot, journal, and how it went on.
 """
 
 from collections.abc import Callable
@@ -199,5 +199,22 @@ def _remembered_from_1(old: Remembered1, id: str) -> Remembered:
     return Remembered(old.reason, b"" if value == NIL else value, old.fingerprint, old.at_ms, id)
 
 
-STEPS: dict[int, Callable[[bytes], bytes]] = {1: _from_1}
+# -- version 2 (2026-11): no calls in other divisions; version 3 only appended fields, and a default means what was before
+
+
+class Snapshot2(Struct, array_like=True, frozen=True):
+    """The records of a division, as they are."""
+
+    version: int
+    records: Raw
+
+
+_decoder_2 = msgspec.msgpack.Decoder(Snapshot2)
+
+
+def _from_2(data: bytes) -> bytes:
+    return _encode((3, _decoder_2.decode(data).records))
+
+
+STEPS: dict[int, Callable[[bytes], bytes]] = {1: _from_1, 2: _from_2}
 """Version -> how its snapshots become the next version's."""

@@ -28,7 +28,7 @@ class CallView(Struct, array_like=True):
 
     call_id: str
     state: str
-    """`invited`, `waiting`, `reserved`, `connecting`, `connected` or `ended`."""
+    """`invited`, `waiting`, `reserved`, `connecting`, `connected`, `handing_over`, `handed_over` or `ended`."""
     customer_id: str
     queue_id: str
     queued_at_ms: int
@@ -60,6 +60,8 @@ class CallView(Struct, array_like=True):
     """Supervisor id -> `monitor`, `whisper` or `barge`."""
     credit_ms: int = 0
     is_absolute: bool = False
+    division_id: str = ""
+    """Which division is asked for it (`handing_over`) or has it (`handed_over`)."""
 
 
 class WrapUpView(Struct, array_like=True):

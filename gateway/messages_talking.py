@@ -1,4 +1,4 @@
-"""Messages of the server about who is in a call: invitations, transfer, ownership, hold, further parties.
+"""Messages of the server about who is in a call: invitations, transfer, ownership, hold, further parties, other divisions.
 
 Rules as in `gateway/messages.py`. A message that several may get names in its docstring which field is for whom.
 """
@@ -103,3 +103,22 @@ class PartyRemoved(FromServer):
     agent_id: str | UnsetType = UNSET
     wrap_up: str | UnsetType = UNSET
     wrap_up_until_ms: int | UnsetType = UNSET
+
+
+class CallHandingOver(FromServer):
+    """Another division is asked whether it takes the call; `call.handed_over` or `call.waiting` follows."""
+
+    TYPE: ClassVar[str] = "call.handing_over"
+
+    call_id: str
+    cause: str
+
+
+class CallHandedOver(FromServer):
+    """The call goes on in another division: connect there, with `seq` as the last event number."""
+
+    TYPE: ClassVar[str] = "call.handed_over"
+
+    call_id: str
+    division_id: str
+    seq: int

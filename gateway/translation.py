@@ -141,6 +141,10 @@ def _queued(event: events.CallQueued, _: Known) -> wire.FromServer:
     return wire.CallQueued(event.call_id, event.queue_id, event.queued_at_ms, event.media, is_callback)
 
 
+def _admitted(event: events.HandOverAdmitted, _: Known) -> wire.FromServer:
+    return wire.CallQueued(event.call_id, event.queue_id, event.queued_at_ms, event.media)
+
+
 def _invited_customer(event: events.CallInvited, known: Known) -> wire.FromServer:
     return talking.CallInvited(
         event.call_id, event.queue_id, event.until_ms, event.business_reference, agent_name=known.name
@@ -277,6 +281,11 @@ _TABLES: dict[str, dict[type[Any], Translate]] = {
         events.OwnershipMoved: lambda event, known: talking.CallOwner(event.call_id, agent_name=known.name),
         events.PartyAdded: _party_for_customer,
         events.PartyRemoved: _party_gone_for_customer,
+        events.CallHandingOver: lambda event, _: talking.CallHandingOver(event.call_id, event.cause),
+        events.HandOverRefused: lambda event, _: wire.CallWaiting(event.call_id, event.reason),
+        events.CallHandedOver: lambda event, _: talking.CallHandedOver(event.call_id, event.to_division, event.seq),
+        events.HandOverAdmitted: _admitted,
+        events.HandedCallEnded: lambda event, _: wire.CallEnded(event.call_id, event.reason, 0, 0),
         events.CallEnded: _ended_for_customer,
     },
     "agent": {
@@ -310,6 +319,9 @@ _INSIDE: tuple[type[Any], ...] = (
     events.JointReleased,
     events.CallPrioritised,
     events.SupervisionChanged,
+    events.HandOverRevoked,
+    events.HandOverDeclined,
+    events.OriginTold,
     events.RoomAssigned,
     events.RoomClosed,
     events.Answered,
@@ -321,6 +333,18 @@ UNTOLD: dict[str, frozenset[type[Any]]] = {
     "customer": frozenset(
         {*_INSIDE, events.AgentActivityChanged, events.JointAccepted, events.WrapUpExtended, events.WrapUpEnded}
     ),
-    "agent": frozenset({*_INSIDE, events.CallQueued, events.CallMoved, events.CallbackArranged}),
+    "agent": frozenset(
+        {
+            *_INSIDE,
+            events.CallQueued,
+            events.CallMoved,
+            events.CallbackArranged,
+            events.CallHandingOver,
+            events.HandOverRefused,
+            events.CallHandedOver,
+            events.HandOverAdmitted,
+            events.HandedCallEnded,
+        }
+    ),
 }
 """Role -> events that it deliberately gets no words for: an empty `session.note` keeps the numbers."""

@@ -1,6 +1,7 @@
 """A hall with something in every kind of record and, over all of them, in every field: for golden files and for bad input."""
 
 from dispatch import commands as cm
+from dispatch.handing_facts import HandedCall
 from dispatch.plan import Relaxation, Way
 from dispatch.wishes import Wishes
 from tests.engine.scene import Scene, agent, plan, queue, room_queue
@@ -26,6 +27,7 @@ QUEUES = [
     queue("pairs", need={"pair": 1}, joint_need={"nobody": 1}, joint_hold_ms=3_600_000),
     queue("halves", need={"half": 1}, joint_need={"nobody": 1}, joint_hold_ms=1_000),
     queue("twos", need={"two": 1}, joint_need={"too": 1}),
+    queue("narrow", need={"nobody": 1}, waiting_max=0, on_full=[Way("overflow", ["south/loans"])]),
     queue("later", need={"call": 1}, callback_answer_ms=1_000, callback_retry_ms=3_600_000),
 ]
 OLD_QUEUE = queue("old", need={"old": 1})
@@ -41,6 +43,7 @@ def busy_hall() -> Scene:
     _lose_a_room(scene)
     _talk(scene)
     _wait_and_ring(scene)
+    _hand_over(scene)
     return scene
 
 
@@ -168,3 +171,28 @@ def _wait_and_ring(scene: Scene) -> None:
     scene.request("chooses", "later")
     scene.request("connects", "loans")
     _take(scene, "connects", "talk4")
+
+
+def _hand_over(scene: Scene) -> None:
+    """A call that came from another division, one that was refused, and two that go there, one of them hung up."""
+    for call_id, queue_id in (("came", "wide"), ("refused", "nowhere")):
+        scene.do(cm.AdmitHandOver(handed(call_id, queue_id, scene.now_ms)))
+    scene.request("goes", "narrow")
+    scene.request("leaves", "narrow")
+    _must(scene, cm.HangUp("leaves", principal="customer:of-leaves"))
+
+
+def handed(call_id: str, queue_id: str, now_ms: int, version: int = 4) -> HandedCall:
+    """A call that division `north` hands over at this instant."""
+    return HandedCall(
+        call_id=call_id,
+        customer_id="of-" + call_id,
+        queue_id=queue_id,
+        from_division="north",
+        version=version,
+        valid_until_ms=now_ms + 600_000,
+        hops=1,
+        queued_at_ms=now_ms - 10_000,
+        is_consented=True,
+        seq=5,
+    )

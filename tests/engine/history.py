@@ -14,7 +14,7 @@ REASONS = {
     ev.FavouriteReleased: {"window", "declined", "busy", "expired", "agent_lost", "agent_left", "signed_out"},
     ev.JointReleased: {"time", "reserved", "agent_left", "call_left", "overtaken"},
     ev.CallMoved: {"retired", "waited_too_long", "queue_closed", "no_agents"},
-    ev.CallbackArranged: {"asked", "waited_too_long", "queue_closed", "no_agents"},
+    ev.CallbackArranged: {"asked", "queue_full", "waited_too_long", "queue_closed", "no_agents"},
     ev.WrapUpEnded: {"done", "time", "signed_out"},
 }
 """The words that clients and measures rely on."""
@@ -37,6 +37,8 @@ class Seen:
     held: tuple[str, int] = ("", 0)
     hold_not_before_ms: int = 0
     is_ended: bool = False
+    is_away: bool = False
+    """Another division has it."""
 
 
 class History:
@@ -58,7 +60,7 @@ class History:
             for seen in self.calls.values():
                 # A hold waits for others, so it moves by the outage; the pause after it does not.
                 seen.held = (seen.held[0], seen.held[1] + event.outage_ms if seen.held[0] else 0)
-        if kind in (ev.CallQueued, ev.CallInvited):
+        if kind in (ev.CallQueued, ev.CallInvited, ev.HandOverAdmitted):
             self._begin(event)
         call = self.calls.get(getattr(event, "call_id", ""))
         if call is None:
@@ -83,9 +85,10 @@ class History:
         assert set(state.calls) == set(self.calls), "5"
 
     def _begin(self, event: Any) -> None:
-        assert event.call_id not in self.calls, f"11: {event}"
+        before = self.calls.get(event.call_id)
+        assert before is None or (before.is_away and isinstance(event, ev.HandOverAdmitted)), f"11: {event}"
         seen = self.calls[event.call_id] = Seen(event.customer_id, event.queue_id)
-        if isinstance(event, ev.CallQueued):
+        if isinstance(event, ev.CallQueued | ev.HandOverAdmitted):
             seen.queued_at_ms, seen.due_at_ms = event.queued_at_ms, event.due_at_ms
 
     @staticmethod
@@ -141,6 +144,12 @@ class History:
         elif isinstance(event, ev.NeedRelaxed):
             assert event.step > call.step, f"21: {event}"
             call.step = event.step
+        elif isinstance(event, ev.CallHandedOver):
+            call.is_away = True
+        elif isinstance(event, ev.HandedCallEnded):
+            assert call.is_away, f"5: {event}"
+            assert not call.is_ended, f"5: {event}"
+            call.is_ended = True
         elif isinstance(event, ev.CallForgotten):
             assert call.is_ended, f"5: {event}"
             del self.calls[event.call_id]

@@ -131,7 +131,7 @@ def _check_counts(state: State) -> None:
             if call.queue_id == queue_id:
                 recount[call.state] += 1
                 callbacks += call.is_callback and call.state in (lc.WAITING, lc.RESERVED)
-                if call.wishes and call.state != lc.ENDED and (call.wishes.need or call.wishes.joint_need):
+                if call.wishes and call.state not in lc.OVER and (call.wishes.need or call.wishes.joint_need):
                     needs.add(repr((sorted(call.wishes.need.items()), sorted(call.wishes.joint_need.items()))))
         assert queue.counts == recount, f"10: {queue_id} {queue.counts} != {recount}"
         assert queue.callbacks_count == callbacks, (
@@ -142,7 +142,7 @@ def _check_counts(state: State) -> None:
         assert view is not None
         assert view.waiting_count == recount[lc.WAITING]
         assert sum(view.agents.values()) == sum(meets(one.skills, queue.plan.need) for one in state.agents.values())
-    live = sum(call.state != lc.ENDED for call in state.calls.values())
+    live = sum(call.state not in lc.OVER for call in state.calls.values())
     assert live == sum(queue.live_count for queue in state.queues.values()), "5: calls in no queue"
     customers = [call.customer_id for call in state.calls.values() if call.state not in (lc.ENDED, lc.INVITED)]
     assert len(customers) == len(set(customers)), "one live call a customer"
@@ -263,7 +263,8 @@ def _deadlines_of(state: State, call: Call) -> list[int]:
     elif call.forget_at_ms:
         patience_ms = max(state.plan.recording_timeout_ms, state.plan.ended_retention_ms)
         found.append(max(call.forget_at_ms, call.ended_at_ms + patience_ms))
-    if call.state not in (lc.INVITED, lc.ENDED) and call.step < len(plan.relaxation):
+    found += [call.handing.until_ms] if call.handing is not None else []
+    if call.state not in (lc.INVITED, lc.HANDING_OVER, *lc.OVER) and call.step < len(plan.relaxation):
         found.append(call.queued_at_ms + plan.relaxation[call.step].after_ms)
     if call.state == lc.WAITING:
         found += [

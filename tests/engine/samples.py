@@ -1,7 +1,10 @@
 """What the golden files are made of: a whole plan, one of each event and command, all fields set. The hall is `busy_hall`."""
 
+from msgspec.structs import replace
+
 from dispatch import commands as cm
 from dispatch import events as ev
+from dispatch.handing_facts import HandedCall
 from dispatch.hours import Hours
 from dispatch.plan import AgentPlan, Plan, QueuePlan, Relaxation, Way
 from dispatch.wishes import Favourite, Wishes
@@ -117,7 +120,7 @@ WHOLE_PLAN = Plan(
     invitation_ms=37_000,
 )
 
-EACH: list[ev.Event] = [
+EACH_OF_2: list[ev.Event] = [
     ev.PlanApplied(AT, WHOLE_PLAN, "digest"),
     ev.Connected(AT, "agent:anna", "g1", "k1"),
     ev.Disconnected(AT, "agent:anna", "k1", AT + 1),
@@ -198,9 +201,45 @@ EACH: list[ev.Event] = [
     ev.Answered(AT, "customer:zoe", "m1", "queue_full", {"waiting_max": 1}, 42),
     ev.Resumed(AT, 60_000),
 ]
+"""As version 2 knew them."""
+
+HANDED = HandedCall(
+    call_id="c1",
+    customer_id="zoe",
+    queue_id="loans",
+    from_division="north",
+    version=5,
+    valid_until_ms=AT + 1,
+    hops=2,
+    queued_at_ms=AT - 1,
+    credit_ms=3,
+    is_absolute=True,
+    business_reference="ref",
+    is_consented=True,
+    wishes=WISHES,
+    visited=("north/cards",),
+    cause="queue_full",
+    attempt=4,
+    room_attempt=5,
+    requeued_count=6,
+    seq=7,
+)
+PLAN_OF_3 = replace(WHOLE_PLAN, hand_over_timeout_ms=38_000, hand_over_give_up_ms=39_000)
+EACH: list[ev.Event] = [
+    ev.PlanApplied(AT, PLAN_OF_3, "digest"),
+    *EACH_OF_2[1:],
+    ev.CallHandingOver(AT, "c1", "loans", "south", "cards", 5, AT + 1, "queue_full", 2),
+    ev.HandOverRevoked(AT, "c1", 6, AT + 1, "customer_hung_up"),
+    ev.HandOverRefused(AT, "c1", 5, "south", "cards", "queue_full"),
+    ev.CallHandedOver(AT, "c1", "zoe", "loans", "south", "cards", 5, AT + 1, 9),
+    ev.HandedCallEnded(AT, "c1", "zoe", "customer_hung_up", AT + 1),
+    ev.HandOverAdmitted(AT, "c1", "zoe", "loans", AT - 1, AT + 1, 3, "optional", "room", HANDED, 8, AT + 2),
+    ev.HandOverDeclined(AT, "c1", 5, "north", "queue_full", AT + 1),
+    ev.OriginTold(AT, "c1", 5),
+]
 
 BY = {"principal": "operator:olga", "id": "m1"}
-EACH_COMMAND: list[cm.Command] = [
+EACH_COMMAND_OF_2: list[cm.Command] = [
     cm.ApplyPlan(WHOLE_PLAN, "digest", **BY),
     cm.Connect("agent:anna", "g1", "k1", **BY),
     cm.Disconnect("agent:anna", "k1", **BY),
@@ -235,4 +274,14 @@ EACH_COMMAND: list[cm.Command] = [
     cm.Supervise("c1", "sue", "whisper", **BY),
     cm.SetHold("c1", True, **BY),
     cm.Resume(5, **BY),
+]
+"""As version 2 knew them."""
+EACH_COMMAND: list[cm.Command] = [
+    cm.ApplyPlan(PLAN_OF_3, "digest", **BY),
+    *EACH_COMMAND_OF_2[1:],
+    cm.AdmitHandOver(HANDED, **BY),
+    cm.RevokeHandOver("c1", 5, "north", AT, "customer_hung_up", **BY),
+    cm.EndHandedCall("c1", 5, "customer_hung_up", **BY),
+    cm.ReportHandOver("c1", 5, "queue_full", 9, **BY),
+    cm.ReportEndTold("c1", 5, **BY),
 ]

@@ -26,12 +26,12 @@ from dispatch.plan import Plan, QueuePlan
 from dispatch.wishes import EXCLUDED_MAX, SKILLS_MAX, Wishes
 from tests.engine.busy_hall import AGENTS, QUEUES, busy_hall
 from tests.engine.invariants import check
-from tests.engine.wild_commands import A_NEW_ROOM, BANK, LIKELY, STEPS
+from tests.engine.wild_commands import A_NEW_ROOM, BANK, GONE_AND_ENDED, LIKELY, STEPS
 
 EXAMPLES = 100 + int(os.environ.get("DOUBT_EXAMPLES", "0"))
 REFUSALS = set(get_args(Refusal))
-TRACES = {ev.Answered, ev.CallRefused}
-"""What a refused command may leave: its answer, if it has an id, and that a call was turned away at a limit (it is counted)."""
+TRACES = {ev.Answered, ev.CallRefused, ev.HandOverDeclined}
+"""What a refused command may leave: its answer, also to a hand-over, and that a call was turned away (it is counted)."""
 
 
 def wishing(**wishes: Any) -> cm.RequestCall:
@@ -87,12 +87,12 @@ class Hall:
 
 def digest_without_answers(engine: Engine) -> str:
     state = engine.state
-    answers, keys = state.answers, state.keys
-    state.answers, state.keys = {}, {}
+    answers, keys, handed_in = state.answers, state.keys, state.handed_in
+    state.answers, state.keys, state.handed_in = {}, {}, {}
     try:
         return engine.digest()
     finally:
-        state.answers, state.keys = answers, keys
+        state.answers, state.keys, state.handed_in = answers, keys, handed_in
 
 
 @settings(
@@ -114,6 +114,7 @@ def test_every_command_can_succeed_here() -> None:
     accepted: Counter[str] = Counter()
     for commands_in_turn in [[one] for one in LIKELY] + [
         A_NEW_ROOM,
+        GONE_AND_ENDED,
         [cm.ApplyPlan(Plan("d", QUEUES, AGENTS), "p1", **BANK)],
     ]:
         one = Hall()

@@ -35,7 +35,7 @@ from dispatch.hours import Hours
 from dispatch.plan import AgentPlan, Plan, QueuePlan, Relaxation, Way
 from dispatch.wishes import Wishes
 from tests.engine.busy_hall import busy_hall
-from tests.engine.samples import AT, EACH, EACH_COMMAND, EACH_OF_1
+from tests.engine.samples import AT, EACH, EACH_COMMAND, EACH_COMMAND_OF_2, EACH_OF_1, EACH_OF_2
 from tests.engine.scene import agent, plan, queue
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -80,20 +80,27 @@ def test_an_entry_of_version_1_is_read() -> None:
     assert decode_events(golden("entry-1.hex")) == EACH_OF_1
 
 
-def test_an_entry_of_version_2_is_read_and_written_the_same() -> None:
+def test_an_entry_of_version_2_is_read() -> None:
+    """Given one event of every kind of version 2 as it wrote them, then each is what it was, new fields at their defaults."""
+    assert decode_events(golden("entry-2.hex")) == EACH_OF_2
+
+
+def test_an_entry_of_version_3_is_read_and_written_the_same() -> None:
     """Given one event of every kind, all fields set, then they read as they were and are written the same."""
     assert [type(event) for event in EACH] == list(dict.fromkeys(type(event) for event in EACH))
     assert {type(event) for event in EACH} == set(ev.Event.__args__)
     assert fields_at_their_default(EACH) == []
-    assert decode_events(golden("entry-2.hex")) == EACH
-    assert encode_events(EACH) == golden("entry-2.hex")
+    assert decode_events(golden("entry-3.hex")) == EACH
+    assert encode_events(EACH) == golden("entry-3.hex")
 
 
 def test_commands_are_read_and_written_the_same() -> None:
     """Given one command of every kind, all fields set, then they read as they were, with the same fingerprint."""
     assert {type(command) for command in EACH_COMMAND} == set(cm.Command.__args__)
     assert fields_at_their_default(EACH_COMMAND) == []
-    written = msgspec.msgpack.decode(golden("commands-2.hex"), type=list[bytes])
+    of_version_2 = msgspec.msgpack.decode(golden("commands-2.hex"), type=list[bytes])
+    assert [decode_command(data) for data in of_version_2] == EACH_COMMAND_OF_2
+    written = msgspec.msgpack.decode(golden("commands-3.hex"), type=list[bytes])
     assert [decode_command(data) for data in written] == EACH_COMMAND
     assert [encode_command(command) for command in EACH_COMMAND] == written
     assert [fingerprint(decode_command(data)) for data in written] == [fingerprint(one) for one in EACH_COMMAND]
@@ -155,19 +162,41 @@ def test_version_1_can_refuse_ours_by_name() -> None:
     assert (golden("entry-1.hex")[1], golden("snapshot-1.hex")[1]) == (1, 1)
 
 
-def test_a_snapshot_of_version_2_is_read_and_written_the_same() -> None:
-    """Given a busy hall's snapshot as version 2 wrote it, then it restores to that hall and is written the same."""
-    restored, live = Engine.restore("d", golden("snapshot-2.hex")), busy_hall().engine.state
+def test_a_snapshot_of_version_2_becomes_one_of_today() -> None:
+    """Given a busy hall's snapshot as version 2 wrote it, then all of it is in today's, and only defaults are new."""
+    restored = Engine.restore("d", golden("snapshot-2.hex"))
+    was, now = (msgspec.msgpack.decode(data)[1] for data in (golden("snapshot-2.hex"), restored.snapshot()))
+    assert begins_with(now, was)
+    assert [call.id for call in restored.state.calls.values()] == [call[0] for call in was[8]]
+    for call in restored.state.calls.values():
+        assert (call.handing, call.version, call.hops, call.origins) == (None, 0, 0, ())
+    assert restored.state.handed_in == {}
+    assert Engine.restore("d", restored.snapshot()).digest() == restored.digest()
+
+
+def begins_with(now: object, was: object) -> bool:
+    """Is all that was there, in its place, with new fields only behind it?"""
+    if isinstance(was, list) and isinstance(now, list):
+        return len(now) >= len(was) and all(begins_with(*pair) for pair in zip(now, was, strict=False))
+    if isinstance(was, dict) and isinstance(now, dict):
+        return set(now) == set(was) and all(begins_with(now[key], was[key]) for key in was)
+    return now == was
+
+
+def test_a_snapshot_of_version_3_is_read_and_written_the_same() -> None:
+    """Given a busy hall's snapshot as version 3 wrote it, then it restores to that hall and is written the same."""
+    restored, live = Engine.restore("d", golden("snapshot-3.hex")), busy_hall().engine.state
     assert [(call.id, call.state, call.queue_id) for call in restored.state.calls.values()] == [
         (call.id, call.state, call.queue_id) for call in live.calls.values()
     ]
     assert (list(restored.state.keys), list(restored.state.answers)) == (list(live.keys), list(live.answers))
-    assert restored.snapshot() == golden("snapshot-2.hex")
+    assert list(restored.state.handed_in) == list(live.handed_in)
+    assert restored.snapshot() == golden("snapshot-3.hex")
 
 
 def test_the_golden_snapshot_has_something_in_every_field() -> None:
     """Given the golden snapshot, then for each field of each record some record has more than the default: none is missed."""
-    state = decode_snapshot(golden("snapshot-2.hex"))
+    state = decode_snapshot(golden("snapshot-3.hex"))
     said: dict[str, set[str]] = {}
     for record in records_in([state.calls, state.agents, state.recipients, state.keys, state.answers, state.paces]):
         fields = said.setdefault(type(record).__name__, set())
@@ -188,6 +217,7 @@ def test_the_golden_snapshot_has_something_in_every_field() -> None:
     for kind, fields in said.items():
         if kind in vars(model):
             assert fields == set(vars(model)[kind].__struct_fields__), kind
+    assert {one.reason for one in state.handed_in.values()} == {"", "unknown_queue"}
     assert all([state.last_agents, state.retired_plans, state.forgotten_seq_max, state.reservations_count])
 
 
@@ -241,7 +271,7 @@ def test_damaged_entries_raise(data: bytes) -> None:
         decode_events(data)
 
 
-@pytest.mark.parametrize("name", ["entry-1.hex", "entry-2.hex"])
+@pytest.mark.parametrize("name", ["entry-1.hex", "entry-2.hex", "entry-3.hex"])
 def test_truncated_entries_raise(name: str) -> None:
     """Given an entry cut anywhere, when read, then msgspec's error."""
     data = golden(name)
@@ -250,7 +280,7 @@ def test_truncated_entries_raise(name: str) -> None:
             decode_events(data[:end])
 
 
-@pytest.mark.parametrize("name", ["snapshot-1.hex", "snapshot-2.hex"])
+@pytest.mark.parametrize("name", ["snapshot-1.hex", "snapshot-2.hex", "snapshot-3.hex"])
 def test_truncated_snapshots_raise(name: str) -> None:
     """Given a snapshot cut anywhere, when read, then msgspec's error."""
     data = golden(name)
@@ -260,7 +290,7 @@ def test_truncated_snapshots_raise(name: str) -> None:
 
 
 @given(
-    st.sampled_from(["entry-1.hex", "entry-2.hex"]),
+    st.sampled_from(["entry-1.hex", "entry-2.hex", "entry-3.hex"]),
     st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=9),
 )
 def test_entries_with_wrong_bytes(name: str, wrong: list[tuple[int, int]]) -> None:
@@ -281,7 +311,7 @@ def test_entries_with_wrong_bytes(name: str, wrong: list[tuple[int, int]]) -> No
 def test_any_bytes_behind_the_version(tail: bytes) -> None:
     """Given any bytes as an entry of a version we know, when read, then events or msgspec's error."""
     try:
-        assert isinstance(decode_events(b"\x92\x02" + tail), list)
+        assert isinstance(decode_events(b"\x92\x03" + tail), list)
     except msgspec.DecodeError:
         pass
 
@@ -302,16 +332,16 @@ def test_what_is_not_a_command() -> None:
 
 
 def write_golden() -> None:
-    golden_of_version_2 = {
-        "entry-2.hex": encode_events(EACH),
-        "snapshot-2.hex": busy_hall().engine.snapshot(),
-        "commands-2.hex": msgspec.msgpack.encode([encode_command(command) for command in EACH_COMMAND]),
+    golden_of_version_3 = {
+        "entry-3.hex": encode_events(EACH),
+        "snapshot-3.hex": busy_hall().engine.snapshot(),
+        "commands-3.hex": msgspec.msgpack.encode([encode_command(command) for command in EACH_COMMAND]),
     }
     defaults, path = plan_defaults(), GOLDEN / "plan-defaults.json"
     meant = json.loads(path.read_text()) if path.exists() else {}
     kept = {kind: {**defaults[kind], **meant.get(kind, {})} for kind in defaults}
     path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
-    for name, data in golden_of_version_2.items():
+    for name, data in golden_of_version_3.items():
         lines = [data.hex()[at : at + 120] for at in range(0, 2 * len(data), 120)]
         (GOLDEN / name).write_text("\n".join(lines) + "\n")
 

@@ -10,7 +10,9 @@ from dispatch import lifecycle as lc
 from dispatch.effects import Refusal
 from dispatch.engine import DECISIONS
 from dispatch.folding import ARMS, apply
+from dispatch.handing_facts import HandedCall
 from dispatch.lifecycle import ImpossibleEvent
+from dispatch.plan import Way
 from tests.engine.scene import Scene, agent, queue, room_queue
 
 ROLES: dict[str, set[type[ev.Event]]] = {
@@ -20,7 +22,8 @@ ROLES: dict[str, set[type[ev.Event]]] = {
         ev.CallConnected, ev.CallRequeued, ev.CallEnded, ev.CallForgotten, ev.RoomLost, ev.NeedRelaxed,
         ev.CallPrioritised, ev.FavouriteReleased, ev.CallbackArranged, ev.JointAccepted, ev.JointHeld,
         ev.JointReleased, ev.PartyAdded, ev.PartyRemoved, ev.OwnershipMoved, ev.CallTransferred,
-        ev.SupervisionChanged, ev.HoldChanged,
+        ev.SupervisionChanged, ev.HoldChanged, ev.CallHandingOver, ev.HandOverRevoked, ev.HandOverRefused,
+        ev.CallHandedOver, ev.HandOverAdmitted, ev.HandedCallEnded, ev.OriginTold,
     },
     "wrap-up": {ev.WrapUpExtended, ev.WrapUpEnded},
     "room": {ev.RoomAssigned, ev.RoomOpened, ev.RoomClosed},
@@ -28,7 +31,7 @@ ROLES: dict[str, set[type[ev.Event]]] = {
         ev.PartyJoined, ev.PartyLeft, ev.RecordingStarted, ev.RecordingFailed, ev.RecordingSealed, ev.RecordingMissing,
     },
     "presence": {ev.Connected, ev.Disconnected, ev.AgentActivityChanged},
-    "division": {ev.PlanApplied, ev.Answered, ev.Resumed},
+    "division": {ev.PlanApplied, ev.HandOverDeclined, ev.Answered, ev.Resumed},
 }  # fmt: skip
 """What an event is about first. Those that begin a call, or refuse it, stand in no state's row."""
 
@@ -102,6 +105,7 @@ def _scene_with_calls_in_every_state() -> Scene:
         queue(),
         room_queue("rooms"),
         queue("pairs", joint_need={"none": 1}),
+        queue("over", waiting_max=0, need={"none": 1}, on_full=[Way("overflow", ["south/loans"])]),
         *(agent(f"a{number}") for number in range(6)),
     )
     scene.ready("a0", "a1", "a2", "a3")
@@ -120,7 +124,10 @@ def _scene_with_calls_in_every_state() -> Scene:
     scene.request("waiting", "pairs")
     scene.ready("a5")
     scene.request("reserved")
-    assert [scene.call(one).state for one in lc.CALL_STATES] == list(lc.CALL_STATES)
+    scene.request("handing_over", "over")
+    scene.request("handed_over", "over")
+    scene.do(cm.ReportHandOver("handed_over", 4))
+    assert {one: scene.call(one).state for one in lc.CALL_STATES} == {one: one for one in lc.CALL_STATES}
     assert scene.call("waiting").held_agent_id == "a4"
     return scene
 
@@ -151,7 +158,19 @@ def _events_of(call_id: str, agent_id: str) -> list[ev.Event]:
         ev.CallTransferred(AT, call_id, agent_id, "loans", "loans", AT, AT, 0, "off", 0),
         ev.SupervisionChanged(AT, call_id, "sue", "monitor"),
         ev.HoldChanged(AT, call_id, True, "asked", AT),
+        ev.CallHandingOver(AT, call_id, "over", "south", "loans", 8, AT, "queue_full"),
+        ev.HandOverRevoked(AT, call_id, 5, AT),
+        ev.HandOverRefused(AT, call_id, 4, "south", "loans", "queue_full"),
+        ev.CallHandedOver(AT, call_id, "x", "over", "south", "loans", 4, AT),
+        ev.HandOverAdmitted(AT, call_id, "x", "loans", AT, AT, 0, "off", "external", handed(call_id)),
+        ev.HandedCallEnded(AT, call_id, "x", "customer_hung_up", AT),
+        ev.OriginTold(AT, call_id, 4),
     ]
+
+
+def handed(call_id: str) -> HandedCall:
+    return HandedCall(call_id=call_id, customer_id="x", queue_id="loans", from_division="south", version=8,
+                      valid_until_ms=AT, hops=1, queued_at_ms=AT)  # fmt: skip
 
 
 def test_there_is_an_event_of_each_kind_to_try() -> None:
@@ -202,6 +221,12 @@ def test_what_is_not_in_the_table_is_impossible(state: str) -> None:
         ev.HoldChanged(AT, "nobody", True, "asked", AT),
         ev.SupervisionChanged(AT, "nobody", "sue", "monitor"),
         ev.FavouriteReleased(AT, "nobody", "a0", "window"),
+        ev.CallHandingOver(AT, "nobody", "over", "south", "loans", 4, AT, "queue_full"),
+        ev.HandOverRevoked(AT, "handing_over", 4, AT),
+        ev.HandOverRefused(AT, "handing_over", 5, "south", "loans", "queue_full"),
+        ev.CallHandedOver(AT, "handing_over", "x", "over", "south", "loans", 8, AT),
+        ev.HandedCallEnded(AT, "nobody", "x", "customer_hung_up", AT),
+        ev.OriginTold(AT, "nobody", 4),
     ],
     ids=lambda event: type(event).__name__,
 )

@@ -10,6 +10,7 @@ from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch.codec import decode_events, encode_events
 from dispatch.engine import Engine
+from dispatch.folding_handing import HANDING_ARMS
 from dispatch.measures import Measures
 from dispatch.measuring import ARMS
 from dispatch.plan import AgentPlan, Plan, QueuePlan, Relaxation, Way
@@ -145,14 +146,14 @@ def test_the_fold_says_what_the_engine_says(seed: int) -> None:
 
 
 def test_courses_meet_every_event_that_counts() -> None:
-    """Given some courses, then none of the comparisons above was about nothing."""
+    """Given some courses, then none of the comparisons above was about nothing; hand-over is counted in its own walk."""
     seen: Counter[type] = Counter()
     for seed in range(3):
         course = Course(seed)
         for _ in range(1_200):
             course.step()
         seen.update(course.seen)
-    assert set(ARMS) - set(seen) == set()
+    assert set(ARMS) - set(seen) == set(ARMS) & set(HANDING_ARMS)
 
 
 def _check_queues(course: Course) -> None:

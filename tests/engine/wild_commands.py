@@ -6,10 +6,12 @@ import msgspec
 from hypothesis import strategies as st
 
 from dispatch import commands as cm
+from dispatch.handing_facts import HandedCall
 from dispatch.hours import Hours
 from dispatch.plan import AgentPlan, Plan, QueuePlan, Relaxation, Way
 from dispatch.wishes import Wishes
-from tests.engine.busy_hall import AGENTS, QUEUES
+from tests.engine.busy_hall import AGENTS, QUEUES, handed
+from tests.engine.scene import START_MS
 
 # -- what may stand in a field
 
@@ -23,7 +25,7 @@ WILD = st.one_of(
 )
 CALL_IDS = [
     "declined", "old-talks", "old-waits", "back", "again", "talks", "works", "visit", "held", "holds-later", "both", "waits",
-    "moved", "rings", "connects", "chooses", "n1", "n2", "n3",
+    "moved", "rings", "connects", "chooses", "came", "goes", "leaves", "n1", "n2", "n3",
 ]  # fmt: skip
 AGENT_IDS = [one.id for one in AGENTS] + ["old"]
 QUEUE_IDS = [one.id for one in QUEUES] + ["old"]
@@ -162,6 +164,25 @@ PLANS = st.builds(
     live_calls_max=st.sampled_from([1, 60_000]),
     last_agents_max=st.sampled_from([0, 100_000]),
 )
+HANDED_CALLS = st.builds(
+    HandedCall,
+    call_id=st.sampled_from([*CALL_IDS, "goes", "leaves", "came", "h1"]) | WILD,
+    customer_id=st.sampled_from(CUSTOMER_IDS) | WILD,
+    queue_id=st.sampled_from(QUEUE_IDS) | WILD,
+    from_division=st.sampled_from(["north", "south", "d"]) | WILD,
+    version=st.sampled_from([1, 4, 5, 8, 12]) | NUMBERS,
+    valid_until_ms=st.sampled_from([START_MS + 400_000, START_MS + 900_000]) | NUMBERS,
+    hops=st.sampled_from([1, 4, 5]) | NUMBERS,
+    queued_at_ms=st.just(START_MS) | NUMBERS,
+    credit_ms=st.sampled_from([-1, 0, 5]) | NUMBERS | BEYOND,
+    is_absolute=st.booleans(),
+    is_consented=st.booleans(),
+    wishes=st.none() | WISHES,
+    visited=st.lists(WILD, max_size=5).map(tuple),
+    attempt=st.sampled_from([0, 3]) | NUMBERS,
+    room_attempt=st.sampled_from([0, 3]) | NUMBERS,
+    seq=st.sampled_from([-1, 0, 9]) | NUMBERS,
+)
 FILES = st.lists(st.dictionaries(WILD, WILD | NUMBERS | BEYOND, max_size=3), max_size=3)
 BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     str: WILD,
@@ -171,6 +192,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     Wishes | None: st.none() | WISHES,
     list[dict[str, str | int]]: FILES,
     list[str]: st.lists(WILD, max_size=3),
+    HandedCall: HANDED_CALLS,
 }
 
 
@@ -230,6 +252,15 @@ LIKELY: list[cm.Command] = [
     cm.LoseWorker("w1", 7),
     cm.LoseGateway("g2"),
     cm.Resume(1_000),
+    cm.AdmitHandOver(handed("h1", "loans", START_MS)),
+    cm.AdmitHandOver(handed("came", "wide", START_MS, 8)),
+    *(cm.RevokeHandOver("came", 5, "north", START_MS + 600_000, why) for why in ("", "customer_hung_up")),
+    *(
+        cm.ReportHandOver(*one)
+        for one in (("goes", 4), ("goes", 4, "queue_full"), ("leaves", 5), ("leaves", 5, "revoked"))
+    ),
+    *(cm.EndHandedCall(one, 4, "customer_hung_up") for one in ("goes", "leaves")),
+    cm.ReportEndTold("came", 4),
 ]
 """What may well be done in the hall: so that what is sent meets it in many states."""
 
@@ -238,6 +269,7 @@ A_NEW_ROOM = [
     cm.AssignRoom("talks", 2, "w2", 1),
     cm.ReportRoomOpened("talks", 2),
 ]
+GONE_AND_ENDED = [cm.ReportHandOver("goes", 4), cm.EndHandedCall("goes", 4, "customer_hung_up")]
 RELOADS = st.builds(cm.ApplyPlan, SANE_PLANS, st.sampled_from(["p1", "p2", "p3"]), principal=st.just("operator:olga"))
 STEPS = st.lists(
     st.tuples(commands() | st.sampled_from(LIKELY) | RELOADS, st.sampled_from([0, 0, 0, 0, 1, 5_000, 30_000, 600_000])),

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from dispatch import commands as cm
+from dispatch.handing_facts import VERSIONS, HandedCall
 from dispatch.wishes import Wishes
 from tests.engine.scene import Scene
 from tests.scenarios.hall import checked, need, with_line
@@ -36,6 +37,8 @@ class Cast:
         self.reservations: dict[tuple[str, str], str] = {}
         """(call, agent) -> the latest reservation."""
         self.connections: dict[str, str] = {}
+        self.validity_ms: dict[str, int] = {}
+        """Call -> until when another division's hand-over of it is valid."""
 
     def principal(self, who: str) -> str:
         """`anna` -> `agent:anna`, `wei` -> `customer:wei`, `the bank` -> `system:bank`, else the role before the name."""
@@ -49,6 +52,10 @@ class Cast:
     def reservation(self, call_id: str, agent_id: str) -> str:
         """The latest one of this call at this agent, closed or not."""
         return self.reservations.get((call_id, agent_id), call_id + ".1")
+
+    def came_by(self, call_id: str) -> int:
+        """The version of the hand-over that brought the call here."""
+        return self.scene.call(call_id).origins[0][1]
 
     def attempt(self, said: Groups) -> int:
         """The room that is meant: the one that counts, unless another is named."""
@@ -244,6 +251,51 @@ def _plan(said: Groups, cast: Cast) -> cm.ApplyPlan:
     return cm.ApplyPlan(checked(plan), digest, principal="operator:kim")
 
 
+# -- other divisions
+
+
+def _report(said: Groups, cast: Cast) -> cm.ReportHandOver:
+    version = cast.scene.call(said["call"]).version
+    return cm.ReportHandOver(said["call"], version, said.get("why") or "", int(said.get("seq") or 0))
+
+
+def _admit(said: Groups, cast: Cast) -> cm.AdmitHandOver:
+    """Facts that are not said: queued and valid from now on, the first hop, nobody connected, no limit named."""
+    now_ms = cast.scene.now_ms
+    facts: dict[str, Any] = {"queued_at_ms": now_ms, "hops": 1, "version": VERSIONS, "cause": "queue_full"}
+    for fact in said["facts"].split("; ")[1:]:
+        word, _, value = fact.partition(" ")
+        if word in ("hops", "seq", "version"):
+            facts[word] = int(value)
+        elif word in ("waited", "priority"):
+            ms = duration_ms(value)
+            facts |= {"queued_at_ms": now_ms - ms} if word == "waited" else {"credit_ms": ms}
+        else:
+            raise ValueError(f"no such fact: {fact!r}")
+    cast.validity_ms.setdefault(said["call"], now_ms + 10_000)
+    return cm.AdmitHandOver(
+        HandedCall(
+            call_id=said["call"],
+            customer_id=said["customer"],
+            queue_id=said["queue"],
+            from_division=said["from"],
+            valid_until_ms=cast.validity_ms[said["call"]],
+            is_consented=True,
+            **facts,
+        )
+    )
+
+
+def _revoke(said: Groups, cast: Cast) -> cm.RevokeHandOver:
+    call_id = said["call"]
+    until_ms = cast.validity_ms.get(call_id, cast.scene.now_ms + 10_000)
+    return cm.RevokeHandOver(call_id, VERSIONS + 1, said["from"], until_ms, said["why"] or "")
+
+
+def _ended_there(said: Groups, cast: Cast) -> cm.EndHandedCall:
+    return cm.EndHandedCall(said["call"], cast.scene.call(said["call"]).version, said["why"])
+
+
 def _sent(kind: Callable[..., Any], *names: str) -> Callable[[Groups, Cast], Any]:
     """A command whose fields are these groups, sent by `who`."""
     return lambda said, cast: kind(*(said[name] for name in names), principal=cast.principal(said["who"]))
@@ -276,7 +328,7 @@ PHRASES: list[tuple[str, Callable[[Groups, Cast], Any]]] = [
     (rf"{WHO} is done with (?P<duration>)?{CALL}", _wrap_up),
     (rf"{WHO} needs {DURATION} more for {CALL}", _wrap_up),
     (
-        rf"{WHO} transfers {CALL} to (?:queue (?P<queue>{NAME})|(?P<agent>{NAME}))(?:, priority {DURATION})?{WHY}",
+        rf"{WHO} transfers {CALL} to (?:queue (?P<queue>(?:{NAME}/)?{NAME})|(?P<agent>{NAME}))(?:, priority {DURATION})?{WHY}",
         _transfer,
     ),
     (
@@ -307,5 +359,17 @@ PHRASES: list[tuple[str, Callable[[Groups, Cast], Any]]] = [
     (rf"worker (?P<worker>{NAME}) dies", lambda said, cast: cm.LoseWorker(said["worker"], 1)),
     (rf"the hall comes back after {DURATION}", lambda said, cast: cm.Resume(duration_ms(said["duration"]))),
     (r"the plan changes: (?P<lines>.+)", _plan),
+    (rf"division {NAME} takes {CALL}(?:, numbers go on after (?P<seq>\d+))?", _report),
+    (rf"division {NAME} does not take {CALL}: (?P<why>.+)", _report),
+    (
+        rf"division (?P<from>{NAME}) hands {CALL} of (?P<customer>{NAME}) over to (?P<queue>{NAME})(?P<facts>(?:; [^;]+)*)",
+        _admit,
+    ),
+    (rf"division (?P<from>{NAME}) wants {CALL} (?:back|to end: (?P<why>.+))", _revoke),
+    (rf"division {NAME} says that {CALL} has ended: (?P<why>.+)", _ended_there),
+    (
+        rf"division (?P<from>{NAME}) knows that {CALL} has ended",
+        lambda said, cast: cm.ReportEndTold(said["call"], cast.came_by(said["call"])),
+    ),
 ]
 """Pattern of a whole sentence -> what it asks for; the first that fits."""

@@ -27,6 +27,7 @@ from tests.scenarios.hall import checked, with_line
 from tests.scenarios.looks import Sight, answer
 from tests.scenarios.phrases import Cast, commands
 from tests.scenarios.sentences import sentence
+from tests.scenarios.sentences_handing import asked_of_a_division
 from tests.scenarios.times import INSTANT, Clock, duration_ms, in_words
 
 DAY = date(2026, 3, 2)
@@ -230,7 +231,7 @@ def _asked_of_the_shell(effect: Effect) -> str:
         return f"asked of worker {effect.worker_id}: open room {effect.call_id}/{effect.attempt}{recording}"
     if isinstance(effect, CloseRoom):
         return f"asked of worker {effect.worker_id}: close room {effect.call_id}/{effect.attempt}"
-    return ""
+    return asked_of_a_division(effect)
 
 
 def _in_short(value: dict[str, Any], clock: Clock) -> str:

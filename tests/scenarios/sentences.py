@@ -9,6 +9,7 @@ from typing import Any
 
 from dispatch import events as ev
 from dispatch.wishes import NEVER_MS, Favourite
+from tests.scenarios.sentences_handing import HANDING
 from tests.scenarios.times import Clock, in_words
 
 INSTANT_MS_MIN = 1_000_000_000_000
@@ -293,4 +294,5 @@ SENTENCES: dict[type[Any], Callable[[Any, Clock], str]] = {
     ev.RecordingFailed: _plain("the {e.party}'s recording in room {e.call_id}/{e.attempt} fails ({e.reason})"),
     ev.RecordingSealed: _recording_sealed,
     ev.RecordingMissing: _plain("the recording of room {e.call_id}/{e.attempt} is missing"),
+    **HANDING,
 }
