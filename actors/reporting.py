@@ -31,6 +31,7 @@ def shard_status(shard: "Shard", division_id: str) -> dict[str, Any]:
         "stopped_reason": division.stopped_reason,
         "is_clock_behind": is_clock_behind(division),
         **shard.journal_room.values(division_id),
+        "plan_digest": state.plan_digest,
         "admitted_count": state.calls_admitted_count,
         "calls_in_memory": len(state.calls),
         **{f"live_{one}": count for one, count in live.items()},

@@ -20,7 +20,7 @@ from typing import Any
 import uvloop
 
 from actors import wiring
-from actors.configuration import Configuration, ConfigurationError, load
+from actors.configuration import Configuration, ConfigurationError, load, plan_digest
 from actors.logs import configure_logging
 from gateway import backup_commands
 from gateway.identity import ROLES, DevelopmentIssuer
@@ -33,6 +33,8 @@ STATUS_S = 10.0
 CHANGE_S = 90.0
 """Moving a division takes a minute at most (`actors/moving`)."""
 NOT_HEALTHY = 3
+TOKEN_VARIABLE = "TELLERHALL_TOKEN"
+"""An operator's token of the bank's own issuer, where the development issuer is not used."""
 DEMO_TOKEN_S = 12 * 3600
 
 
@@ -192,7 +194,9 @@ def _ask(configuration: Configuration, method: str, path: str, body: object = No
         url = str(json.loads((configuration.data_folder / "run" / "hall.json").read_text())["url"])
     except (OSError, ValueError):
         raise _NoAnswer(f"no hall runs with the data folder {configuration.data_folder}") from None
-    token = _issuer(configuration).issue("operator", "console", 60, configuration.divisions[0].division_id)
+    token = os.environ.get(TOKEN_VARIABLE) or _issuer(configuration).issue(
+        "operator", "console", 60, configuration.divisions[0].division_id
+    )
     request = urllib.request.Request(f"{url}{path}", method=method, headers={"Authorization": f"Bearer {token}"})
     if body is not None:
         request.data = json.dumps(body).encode()
@@ -212,13 +216,27 @@ def _ask(configuration: Configuration, method: str, path: str, body: object = No
 
 
 def _status(options: argparse.Namespace) -> int:
+    configuration = _load(options)
     try:
-        url, status = _ask(_load(options), "GET", "/v1/status")
+        url, status = _ask(configuration, "GET", "/v1/status")
     except _NoAnswer as error:
         print(error, file=sys.stderr)
         return 1
     print(json.dumps(status, indent=2) if options.json else status_text(url, status))
+    if options.config is not None and not options.json:
+        for line in _other_plans(configuration, status):
+            print(line)
     return 0 if status["is_healthy"] else NOT_HEALTHY
+
+
+def _other_plans(configuration: Configuration, status: dict[str, Any]) -> list[str]:
+    """Name the divisions that decide by another plan than the file's: the journal is the truth (SAFETY.md 20)."""
+    plans = {plan.division_id: plan_digest(plan) for plan in configuration.divisions}
+    return [
+        f"configuration: division {division_id} decides by another plan than this file, which is offered at the next start"
+        for division_id, one in status["divisions"].items()
+        if division_id in plans and one.get("plan_digest", plans[division_id]) != plans[division_id]
+    ]
 
 
 def _move(options: argparse.Namespace) -> int:

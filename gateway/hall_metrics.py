@@ -85,6 +85,8 @@ def _divisions(status: dict[str, Any]) -> Iterator[Metric]:
         ("lag_batches", "follower_lag_batches", "Batches that are not archived yet"),
         ("unsaved_batches", "snapshot_lag_batches", "Batches since the snapshot: what a recovery replays"),
         ("snapshot_age_s", "snapshot_age_seconds", "Since the last snapshot"),
+        ("journal_batches", "journal_kept_batches", "Batches in the journal that have not been trimmed"),
+        ("journal_bytes", "journal_kept_bytes", "Their bytes"),
     ):
         yield _gauge(name, text, ["division"], [([one], facts.get(key)) for one, facts in served.items()])
     letters = [([one], count) for one, count in status["gateway"]["waiting_letters"].items()]

@@ -33,6 +33,9 @@ def division(**changes: Any) -> dict[str, Any]:
         "batch": 120,
         "stopped_reason": "",
         "is_clock_behind": False,
+        "plan_digest": "p",
+        "journal_batches": 20,
+        "journal_bytes": 4_000,
         "admitted_count": 44,
         "calls_in_memory": 8,
         **LIVE,
@@ -185,6 +188,7 @@ def test_prometheus_reads_the_hall() -> None:
     assert values['tellerhall_shard_refused_total{reason="queue_full",shard="shard-0"}'] == 2
     assert values['tellerhall_follower_lag_batches{division="main"}'] == 10
     assert values['tellerhall_snapshot_age_seconds{division="main"}'] == 60
+    assert values['tellerhall_journal_kept_bytes{division="main"}'] == 4_000
     assert values['tellerhall_mailbox_waiting_letters{division="main"}'] == 2
     assert values['tellerhall_disk_free_bytes{disk="archive+store",node="one"}'] == 900
     assert values['tellerhall_part_restarts_total{slot="shard-0"}'] == 6

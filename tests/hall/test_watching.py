@@ -1,6 +1,7 @@
 """What operators see of a real hall: status, metrics, one call's lines in every part's log, the floor of free disk."""
 
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,22 @@ async def test_the_status_of_a_healthy_hall(watched: Hall, visitor: Visitor) -> 
     assert sorted(part.partition("-e")[0] for part in parts) == ["follower", "gateway-1", "media-1", "shard-0"]
     [disk] = said["disks"]
     assert disk["free_bytes"] > disk["floor_bytes"] > 0
+
+
+def test_the_status_names_a_division_that_decides_by_another_plan(watched: Hall) -> None:
+    """SAFETY.md 20. Given a file that was changed and not applied, then the status says which division it is about."""
+    changed = watched.folder / "changed.toml"
+    changed.write_text(CONFIGURATION.replace("60_000", "50_000"))
+    line = "division main decides by another plan than this file"
+    assert line in watched.command("status", "--config", str(changed)).stdout
+    assert line not in watched.command("status", "--config", str(watched.folder / "hall.toml")).stdout
+
+
+def test_an_operators_own_token_is_used(watched: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a token in the environment, then it is sent: one that the hall does not know is refused by name."""
+    monkeypatch.setattr("tests.hall.running.clean_environment", lambda: {**os.environ, "TELLERHALL_TOKEN": "nobody's"})
+    refused = watched.command("status")
+    assert (refused.returncode, refused.stderr.strip()) == (1, "the hall refuses: not_signed_in")
 
 
 async def test_the_metrics_of_a_hall(watched: Hall, visitor: Visitor) -> None:
