@@ -4,7 +4,7 @@
     make bench-shard QUICK=1    the same at the same scale, shorter
     PHASES=curve,naive          some of it: curve, naive, overload, worst, recovery
     RATES=100,300 ASKED=300     other rates
-    PLOT=path.png               where the plot goes (out/shard-latency.png)
+    PLOT=path.png               where the plot goes (out/shard-latency.png; that of docs/capacity.md: docs/images/)
 
 Latency is that of the decision: from the instant at which the call was to come (open loop) until the agent's client has the
 reservation, which it is shown only once it is durable. RESULT: rate_per_s is the highest rate tried that held p99 <= 50 ms;
@@ -27,7 +27,7 @@ from bench.shard_crowd import TALKING, WAITING
 from bench.shard_hall import bench_hall, fsync_p50_ms
 from bench.shard_load import HEAD, Desks, Load, Row, agents_for, format_row, is_held, measure
 from bench.shard_naive import naive, naive_hall
-from bench.shard_phases import SNAPSHOT_S, curve, gathered, opened_desks, overload, plan, recovery, worst
+from bench.shard_phases import OVERLOAD, SNAPSHOT_S, curve, gathered, opened_desks, overload, plan, recovery, worst
 from bench.shard_plot import draw
 
 ASKED_RATE = int(os.environ.get("ASKED", "1000"))
@@ -43,8 +43,10 @@ Result = dict[str, float]
 
 async def run_curve() -> tuple[list[Row], Result]:
     """One shard with nothing but the load; then too much of it."""
-    async with bench_hall(plan(agents_for(max(RATES)))) as one:
-        desks = await opened_desks(one, max(RATES))
+    # Overloaded, each step of a call takes longer and holds its agent: with too few of them calls would wait in line.
+    rate_max = int(max(RATES) * (OVERLOAD if "overload" in PHASES else 1))
+    async with bench_hall(plan(agents_for(rate_max))) as one:
+        desks = await opened_desks(one, rate_max)
         rows = await curve(one, desks, RATES, CURVE_S, ASKED_RATE) if "curve" in PHASES else []
         result = of_curve(rows) if rows else {}
         if "overload" in PHASES:

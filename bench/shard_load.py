@@ -76,6 +76,8 @@ class Load:
         self.intended_s: dict[str, float] = {}
         self.latency_ms: list[float] = []
         self.lateness_ms: list[float] = []
+        self.slow: list[tuple[float, float]] = []
+        """Decisions that took more than `P99_MS_MAX`: ms, and when they came."""
         self.ended_s: list[float] = []
         self.refusals: Counter[str] = Counter()
         """Calls that were refused, by reason."""
@@ -95,6 +97,8 @@ class Load:
         """An agent's desktop was told of a reservation."""
         if reserved.call_id in self.intended_s:
             self.latency_ms.append((now_s - self.intended_s[reserved.call_id]) * 1_000)
+            if self.latency_ms[-1] > P99_MS_MAX:
+                self.slow.append((self.latency_ms[-1], now_s))
             self._begin(self._talk(reserved))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:

@@ -115,6 +115,7 @@ async def worst(one: BenchHall, desks: Desks, seconds: float) -> Row:
     before = await one.follower_status()
     load = Load(desks, BESIDE_RATE, seconds, "beside")
     rewriting = asyncio.create_task(_rewrite(one, seconds / 3))
+    began_s = time.perf_counter()
     row = await measure(one, load)
     size, took_s = await rewriting
     after = await one.follower_status()
@@ -123,12 +124,22 @@ async def worst(one: BenchHall, desks: Desks, seconds: float) -> Row:
     print(
         f"  with a rewrite of the append-only file ({size / 1e6:.0f} MB in {took_s:.1f} s), snapshot at batch "
         f"{before['snapshot_batch']} -> {after['snapshot_batch']} of {after['engine_batch']}; "
-        f"p99.9 {quantile(load.latency_ms, 0.999):.1f} ms",
+        f"p99.9 {quantile(load.latency_ms, 0.999):.1f} ms; rewrite begun after {seconds / 3:.0f} s\n"
+        f"  slow decisions by second of the run, ms: {_slow_seconds(load, began_s)}",
         flush=True,
     )
     if after["snapshot_batch"] <= before["snapshot_batch"]:
         raise SystemExit("no snapshot was written in this run")
     return row
+
+
+def _slow_seconds(load: Load, began_s: float) -> str:
+    """The slowest decision of each second that had one beyond the bound of p99."""
+    by_second: dict[int, float] = {}
+    for took_ms, at_s in load.slow:
+        second = int(at_s - began_s)
+        by_second[second] = max(took_ms, by_second.get(second, 0.0))
+    return ", ".join(f"{second}: {took_ms:.0f}" for second, took_ms in sorted(by_second.items())) or "none"
 
 
 async def _rewrite(one: BenchHall, after_s: float) -> tuple[int, float]:
