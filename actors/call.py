@@ -21,6 +21,8 @@ from dispatch.commands import (
 )
 from dispatch.effects import Reply
 from dispatch.events import Event
+from dispatch.handing_facts import HOPS_MAX
+from dispatch.lifecycle import HANDED_OVER
 from dispatch.views import CallView
 from dispatch.wishes import Wishes
 
@@ -171,8 +173,18 @@ class CallHandle:
     # -- reading
 
     async def view(self) -> CallView | None:
-        """The call while it is in memory, that is until `ended_retention_ms` after its end; None later."""
+        """The call while it is in memory, that is until `ended_retention_ms` after its end; None later.
+
+        One that went to another division is looked for there; what is not there yet, or any more, is seen from here.
+        """
         view: CallView | None = await self._hall.ask(ReadCall(self._division_id, self.call_id))
+        for _ in range(HOPS_MAX):
+            if view is None or view.state != HANDED_OVER or view.division_id not in self._hall.division_ids:
+                break
+            there: CallView | None = await self._hall.ask(ReadCall(view.division_id, self.call_id))
+            if there is None:
+                break
+            view = there
         return view
 
     async def history(self) -> list[Event]:

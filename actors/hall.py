@@ -47,6 +47,8 @@ from actors.tracing import current_traceparent
 from dispatch.commands import Command
 from dispatch.effects import Reply
 from dispatch.events import Event
+from dispatch.handing import MOVED
+from dispatch.handing_facts import HOPS_MAX
 from dispatch.views import AgentView, PositionView, QueueView
 
 FOLLOWER_NAME = "follower"
@@ -135,8 +137,17 @@ class Hall:
     # -- commands and reads
 
     async def submit(self, command: Command, division_id: str = "") -> Reply:
-        """Return the engine's answer once it is durable. Raises HallUnavailable: repeat with the same command id."""
-        reply: Reply = await self.ask(Submit(self._division(division_id), command, current_traceparent()))
+        """Return the engine's answer once it is durable. Raises HallUnavailable: repeat with the same command id.
+
+        A call that went to another division is followed there, as often as it may be handed over.
+        """
+        where = self._division(division_id)
+        reply: Reply = await self.ask(Submit(where, command, current_traceparent()))
+        for _ in range(HOPS_MAX):
+            if reply.reason != MOVED:
+                break
+            where = self._division((reply.value or {})["division_id"])
+            reply = await self.ask(Submit(where, command, current_traceparent()))
         return reply
 
     async def ask(self, item: Any) -> Any:
