@@ -9,9 +9,10 @@ from actors.hall import Hall
 from actors.hosting import HostedDivision
 from actors.journal import StoreUnavailable
 from actors.journal_memory import MemoryJournal
-from actors.local import LocalHall, local_hall
+from actors.local import LocalDirectory, LocalHall, local_hall
 from actors.shard import Shard
 from dispatch.engine import Engine
+from dispatch.events import CallQueued, Resumed
 from dispatch.plan import Plan
 from tests.actors.kit import PLAN, history, ready
 from tests.actors.test_moving import home, local
@@ -110,3 +111,51 @@ async def test_a_warm_division_is_what_the_journal_says(local: LocalHall, hall: 
     replayed = Engine("main")
     replayed.replay(await history(journal))
     assert warm.engine.digest() == replayed.digest()
+
+
+async def test_an_outage_is_made_up_for_once(local: LocalHall, hall: Hall, journal: MemoryJournal) -> None:
+    """8: given a successor that died before it could say that it lived; then the next one makes up for its own outage alone."""
+    assert (await hall.call("call-1").request("c-1", "slow")).is_accepted
+    [queued] = [event for event in await history(journal) if isinstance(event, CallQueued)]
+    for number in range(2):
+        await local.kill_shard(0)
+        await local.directory.note_alive({"main": 99}, queued.at_ms - 5_000)
+        await asyncio.sleep(0.05)
+        await local.start_shard(0)
+        assert (await hall.call(f"then-{number}").request(f"t-{number}", "slow")).is_accepted
+    outages_ms = [event.outage_ms for event in await history(journal) if isinstance(event, Resumed)]
+    assert len(outages_ms) == 2
+    assert max(outages_ms) < 5_000
+
+
+async def test_two_who_want_it_taken_at_once(local: LocalHall, hall: Hall) -> None:
+    """Given an operator's word and the shard's own look at the same instant; then the division is taken once."""
+    placement = await local.directory.read_placement()
+    assert await local.directory.write_placement("main", "shard-1", placement.version)
+    taking = local.shards[1]._takeover
+    replies = await asyncio.gather(taking.take("main"), taking.look(), taking.take("main"), taking.look())
+    assert [reply.is_accepted for reply in replies if reply is not None] == [True, True]
+    owner = await local.directory.read_owner("main")
+    assert owner is not None
+    assert (owner.epoch, owner.slot_id) == (2, "shard-1")
+
+
+class OutrunDirectory(LocalDirectory):
+    """Somebody with a higher epoch is always faster."""
+
+    is_outrun = False
+
+    async def write_owner(self, division_id: str, epoch: int, actor_name: str) -> bool:
+        return not self.is_outrun and await super().write_owner(division_id, epoch, actor_name)
+
+
+async def test_a_shard_that_is_outrun_at_its_start_starts_all_the_same(journal: MemoryJournal) -> None:
+    """13: given a division that somebody else takes while this shard starts; then the shard lives, and finds it again."""
+    async with local_hall(PLAN, journal) as local:
+        await local.kill_shard()
+        local.directory = directory = OutrunDirectory()
+        directory.is_outrun = True
+        shard = await local.start_shard()
+        assert (shard.divisions, shard.ended.is_set()) == ({}, False)
+        directory.is_outrun = False
+        await until(lambda: "main" in shard.divisions)
