@@ -52,6 +52,7 @@ from dispatch.handing_facts import HOPS_MAX
 from dispatch.views import AgentView, PositionView, QueueView
 
 FOLLOWER_NAME = "follower"
+"""Its slot."""
 MEDIA_MAILBOXES_MAX = 1_000
 STORE_S = 1.0
 """A store that answers takes milliseconds; whoever asks has waited long enough already."""
@@ -175,8 +176,16 @@ class Hall:
 
     def _follower_mailbox(self) -> Mailbox:
         if self._follower is None:
-            self._follower = Mailbox(FOLLOWER_NAME, lambda: self._network.peer(FOLLOWER_NAME))
+            self._follower = Mailbox(FOLLOWER_NAME, self._meet_follower)
         return self._follower
+
+    async def _meet_follower(self) -> PollablePeer:
+        """Its present incarnation, as the supervisor noted it. Raises PeerGone."""
+        try:
+            parts = await self._read_parts() if self._read_parts is not None else {}
+        except StoreUnavailable as error:
+            raise PeerGone(f"the directory does not answer: {error.reason}") from error
+        return await self._network.peer(parts[FOLLOWER_NAME].name if FOLLOWER_NAME in parts else FOLLOWER_NAME)
 
     async def part_status(self, name: str) -> dict[str, Any]:
         """What the follower, or the media worker of that actor name, says of itself. Raises HallUnavailable."""

@@ -39,7 +39,7 @@ class Standby:
     """Of one slot. `begin` once the slot is filled, `take` when it is empty."""
 
     def __init__(self, slot_id: str, make: Callable[[], Awaitable[Made]], end: Callable[[Handle], None]) -> None:
-        """`make`: start the process of the next incarnation; `end`: end one for certain, blocks."""
+        """`make`: start the process of the next incarnation; `end`: end one for certain, later."""
         self._slot_id = slot_id
         self._make = make
         self._end = end
@@ -69,7 +69,7 @@ class Standby:
             await made.handle.pulse(PULSE_S)
         except (PeerGone, TimeoutError) as error:
             log.warning("standby.not_used", slot=self._slot_id, reason=str(error) or type(error).__name__)
-            await asyncio.to_thread(self._end, made.handle)
+            self._end(made.handle)
             return None
         return made
 
@@ -79,7 +79,7 @@ class Standby:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         if self._ready is not None:
-            await asyncio.to_thread(self._end, self._ready.handle)
+            self._end(self._ready.handle)
 
     async def _keep(self) -> None:
         takes_count = self._takes_count
@@ -106,12 +106,12 @@ class Standby:
                 self._ready = made
         finally:
             if self._ready is not made:
-                await asyncio.to_thread(self._end, made.handle)
+                self._end(made.handle)
 
     async def _lives(self, made: Made) -> bool:
         try:
             await made.handle.pulse(SILENT_S)
         except (PeerGone, TimeoutError):
-            await asyncio.to_thread(self._end, made.handle)
+            self._end(made.handle)
             return False
         return True

@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -40,6 +41,8 @@ ADOPT_S = 2.0
 """A part that lives answers in ms, from a thread that does nothing else; a lost machine must not hold up the rest."""
 ADOPT_SUSPECTED_S = 1.0
 FACTS_S = 10.0
+ENDINGS_AT_ONCE = 16
+"""Threads that wait for Ray to end something; more wait for these."""
 PAUSE_FIRST_S = 0.1
 PAUSE_MAX_S = 5.0
 LIVED_S = 30.0
@@ -61,13 +64,12 @@ class Slot(Struct, frozen=True):
     """`module:Class` of the part; named from above, so that this file imports nothing of the layers above it."""
     settings: dict[str, Any]
     """The part's settings; `@name` and `@epoch` as values stand for this incarnation's own, at any depth."""
-    has_epoch: bool = True
     has_standby: bool = False
     """The next incarnation waits in a process of its own."""
 
     def name(self, epoch: int) -> str:
         """Of the actor that fills it as the incarnation of that number."""
-        return f"{self.id}-e{epoch}" if self.has_epoch else self.id
+        return f"{self.id}-e{epoch}"
 
 
 class SupervisorSettings(Struct, frozen=True):
@@ -101,6 +103,7 @@ class Supervisor:
         self._left: dict[str, PartEntry] = {}
         """What the supervisor before this one had noted."""
         self._tasks: list[asyncio.Task[None]] = []
+        self._endings = ThreadPoolExecutor(ENDINGS_AT_ONCE, "ending")
         self._progress = 0
 
     async def start(self) -> None:
@@ -139,7 +142,8 @@ class Supervisor:
             except Exception as error:
                 # Whatever one part makes of its end, the others are to end in good order too.
                 log.warning("part.not_stopped", slot=slot.id, reason=str(error) or type(error).__name__)
-            running.handle.kill()
+            self._endings.submit(running.handle.kill)
+        await asyncio.to_thread(self._endings.shutdown)
         await self._client.close()
 
     async def status(self) -> dict[str, Any]:
@@ -186,6 +190,10 @@ class Supervisor:
         if self._office.is_trusted():
             handle.kill()
 
+    def _end_soon(self, handle: wiring.Handle) -> None:
+        """Not awaited: Ray takes 14 s to end what ran on a lost machine (M), and its successor is not to wait for that."""
+        self._endings.submit(self._end, handle)
+
     async def _take_stock(self) -> list[str]:
         """Look what runs besides what is noted: standbys are kept; return the names of the rest, which nobody answers for.
 
@@ -213,7 +221,7 @@ class Supervisor:
             for name in strays:
                 log.warning("part.stray", name=name)
                 with contextlib.suppress(PeerGone):
-                    await asyncio.to_thread(self._end, await wiring.asked(wiring.find, name))
+                    self._end_soon(await wiring.asked(wiring.find, name))
         except (StoreUnavailable, TimeoutError, Superseded) as error:
             log.warning("strays.not_ended", reason=str(error) or type(error).__name__)
 
@@ -265,14 +273,14 @@ class Supervisor:
             log.warning("part.not_adopted", slot=slot.id, name=entry.name, reason=str(error) or type(error).__name__)
             if entry.ray_node:
                 self._nodes.suspect(entry.ray_node)
-            await asyncio.to_thread(self._end, handle)
+            self._end_soon(handle)
             return None
         self._nodes.hear(running.ray_node)
         log.info("part.adopted", slot=slot.id, name=entry.name, pid=running.pid)
         return running
 
     def _standby(self, slot: Slot) -> Standby:
-        return Standby(slot.id, lambda: self._make(slot), self._end)
+        return Standby(slot.id, lambda: self._make(slot), self._end_soon)
 
     async def _start(self, slot: Slot) -> Incarnation:
         made = await self._standbys[slot.id].take() if slot.has_standby else None
@@ -305,10 +313,6 @@ class Supervisor:
     def _spawn(self, slot: Slot, name: str, settings: bytes, node_id: str) -> wiring.Handle:
         if not self._office.is_trusted():
             raise NotStarted("the office is not confirmed")
-        if not slot.has_epoch:
-            # Its predecessor may live on, unnoticed, under the very name.
-            with contextlib.suppress(PeerGone):
-                wiring.find(name).kill()
         return wiring.spawn(slot.kind, name, slot.class_path, settings, node_id)
 
     async def _bring_up(self, slot: Slot, handle: wiring.Handle, node_id: str) -> Incarnation:
@@ -325,7 +329,7 @@ class Supervisor:
             await self._office.enter_part(slot.id, entry)
         except BaseException:
             # Without the trust too: nobody else knows of this one before it is noted.
-            await asyncio.to_thread(handle.kill)
+            self._endings.submit(handle.kill)
             raise
         log.info("part.started", slot=slot.id, name=handle.name, pid=running.pid, ray_node=running.ray_node)
         return running
@@ -340,7 +344,7 @@ class Supervisor:
         if reason == "silent":
             self._nodes.suspect(running.ray_node)
         log.warning("part.gone", name=running.handle.name, pid=running.pid, reason=reason)
-        await asyncio.to_thread(self._end, running.handle)
+        self._end_soon(running.handle)
 
 
 async def _names() -> list[str]:

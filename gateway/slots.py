@@ -23,7 +23,7 @@ def slots_of(configuration: Configuration, store_url: str, port: int) -> list[Sl
     follower = {"division_ids": division_ids, "store": store, "archive_folder": archive, "disk": disk}
     slot_ids = [f"shard-{number}" for number in range(configuration.hall.shards)]
     return [
-        Slot("follower", "follower", "actors.parts:FollowerPart", follower, has_epoch=False),
+        Slot("follower", "follower", "actors.parts:FollowerPart", follower),
         *(
             Slot(
                 slot_id,

@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from actors.logs import FOLDER_VARIABLE
+
 STORE_BYTES = 80 * 1024 * 1024
 CPUS = 2
 START_S = 120.0
@@ -25,9 +27,10 @@ STOP_S = 30.0
 class Cluster:
     """The tests' side."""
 
-    def __init__(self, folder: Path, token: str) -> None:
-        """`folder`: short, for Ray's sockets."""
+    def __init__(self, folder: Path, token: str, logs_folder: Path) -> None:
+        """`folder`: short, for Ray's sockets; `logs_folder`: where the parts of a hall write theirs."""
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_TMPDIR": str(folder)}
+        self.environment[FOLDER_VARIABLE] = str(logs_folder)
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.cluster"],

@@ -20,7 +20,7 @@ def faulty_hall() -> Iterator[FaultyHall]:
     """Ends with everything ended, and nothing left."""
     folder = Path(tempfile.mkdtemp(prefix="tf-"))
     store = StoreThread(folder / "store")
-    cluster = Cluster(folder / "ray", secrets.token_hex(32))
+    cluster = Cluster(folder / "ray", secrets.token_hex(32), folder / "data" / "logs")
     hall = None
     try:
         hall = FaultyHall(folder, cluster, store)

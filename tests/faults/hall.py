@@ -1,7 +1,6 @@
 """The hall under test: `tellerhall up` on the cluster, over a store that the tests start, kill and start again."""
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -128,13 +127,6 @@ class FaultyHall:
                 await client.close()
 
         return asyncio.run(run())
-
-    def logged(self, event: str) -> list[dict[str, Any]]:
-        """Every line of any part's log with that event."""
-        lines: list[dict[str, Any]] = []
-        for path in sorted((self.up.data / "logs").glob("*.log")):
-            lines += [json.loads(one) for one in path.read_text().splitlines() if f'"event": "{event}"' in one]
-        return lines
 
     # -- harming
 
