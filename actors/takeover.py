@@ -1,14 +1,15 @@
 """Taking divisions over: how a shard comes to own what the placement gives to its slot, while calls are live.
 
 The taking shard does it all, in this order; each step may fail, be late or be the last thing that it does:
-1. It warms up: reads snapshot and journal as anybody may, while the source serves.
+1. It warms up: reads snapshot and journal as anybody may, while the source serves. (Without a living source it begins at 3.)
 2. It asks the source to let go. That one finishes its turn, answers `NOT_OWNER` from then on and forgets the division.
 3. It takes the next epoch. Whatever the source believes: it decides nothing more (SAFETY.md 13).
 4. It reads the rest of the journal, which cannot grow any more.
 5. It enters itself as the owner, where senders and feeds look again every few ms, and serves.
 
 Ways back
-- Before 2 nothing has happened: the source goes on, and a division that cannot be replayed stays where it lives.
+- Before 2 nothing has happened: the source goes on, and a division that cannot be replayed, or not within `WARM_UP_S`, stays
+  where it lives. One that nobody serves is stopped here by name, where operators see it.
 - A source that does not answer within `LET_GO_S` is fenced by 3, and hears of it at its next append or proof.
 - A taker that dies leaves the placement, which names its slot: whoever fills that next starts with the division.
 - A taker that lives and fails tries again, at the `look` once a second, ever more slowly.
@@ -37,6 +38,8 @@ from actors.network import Network
 from actors.shadow import Shadow
 from dispatch.effects import Reply
 
+WARM_UP_S = 45.0
+"""Reading 50,000 calls takes a second, their journal some more; a journal that grows faster than it is read never ends."""
 LET_GO_S = 2.0
 """A turn takes milliseconds; who does not finish one in this time is frozen, gone, or has no store, and is fenced."""
 OPEN_S = 20.0
@@ -237,7 +240,8 @@ class Takeover:
         began_s = time.monotonic()
         owner = await self._directory.read_owner(division_id)
         division = HostedDivision(division_id, self._journal)
-        await self._warm_up(division, owner)
+        if owner is not None and await self._lives(owner.actor_name):
+            await self._warm_up(division)
         let_go_s = time.monotonic()
         is_elsewhere = owner is not None and owner.slot_id != slot_of(self._actor_name)
         gone_at_ms = await self._ask_to_let_go(division_id, owner) if owner is not None and is_elsewhere else 0
@@ -252,16 +256,18 @@ class Takeover:
             pause_ms=int((now_s - let_go_s) * 1_000),
         )
 
-    async def _warm_up(self, division: HostedDivision, owner: Owner | None) -> None:
+    async def _warm_up(self, division: HostedDivision) -> None:
+        """Raises NotTaken where the owner lives and goes on; StoreUnavailable."""
         try:
-            await division.warm_up()
+            async with asyncio.timeout(WARM_UP_S):
+                await division.warm_up()
         except StoreUnavailable:
             raise
+        except TimeoutError:
+            raise NotTaken("cannot_catch_up") from None
         except Exception as error:
-            if owner is not None and await self._lives(owner.actor_name):
-                log.exception("division.cannot_replay", division=division.division_id)
-                raise NotTaken("cannot_replay") from error
-            # Nobody serves it: `open` stops it here, by name, where operators see it.
+            log.exception("division.cannot_replay", division=division.division_id)
+            raise NotTaken("cannot_replay") from error
 
     async def _lives(self, actor_name: str) -> bool:
         try:

@@ -40,6 +40,7 @@ OwnReason = Literal[
     "unknown_slot",
     "placement_changed",
     "cannot_replay",
+    "cannot_catch_up",
     "owner_changed",
     "not_placed_here",
     "internal",

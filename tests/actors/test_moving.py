@@ -1,6 +1,7 @@
 """Divisions on their way between shards while calls are live: nothing lost, nothing twice, and every step's way back."""
 
 import asyncio
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -137,9 +138,11 @@ async def test_a_reservation_rings_on(local: LocalHall, hall: Hall) -> None:
 async def test_the_source_forgets_the_division(local: LocalHall, hall: Hall) -> None:
     """Given a division that moved away; then nothing of it is left: no memory, no waiting item, no client, no command."""
     source = local.shards[0]
+    division = weakref.ref(source.divisions["main"])
     client = Client("customer:c-1")
     await client.connect(hall)
     await hall.move("main", "shard-1")
+    await until(lambda: division() is None)
     source.submit("main", LoseGateway(gateway_id="g-1/main"))
     assert (source.divisions, source.waiting_count) == ({}, 0)
     assert repr(source.audience) == "<Audience gateways=0 clients=0>"
@@ -211,6 +214,28 @@ async def test_a_target_that_cannot_replay_leaves_the_source_at_work(
     assert home(local) == 0
     assert (await hall.call("call-1").request("c-1", "slow")).is_accepted
     assert (await local.directory.read_placement()).slots["main"] == "shard-0"
+
+
+async def test_the_bound_of_warming_up(
+    local: LocalHall, hall: Hall, journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a journal that grows as fast as it is read; then the move is refused in time, and the source goes on."""
+    monkeypatch.setattr(takeover, "WARM_UP_S", 0.1)
+    read, is_warming = journal.read, True
+
+    async def never_ends(division_id: str, after_batch: int, count_max: int) -> Any:
+        if division_id == "main" and is_warming:
+            await asyncio.sleep(0.01)
+            return []
+        return await read(division_id, after_batch, count_max)
+
+    monkeypatch.setattr("actors.hosting.READ_BATCHES", 0)
+    monkeypatch.setattr(journal, "read", never_ends)
+    with pytest.raises(MoveRefused, match="cannot_catch_up"):
+        await hall.move("main", "shard-1")
+    is_warming = False
+    assert home(local) == 0
+    assert (await hall.call("call-1").request("c-1", "slow")).is_accepted
 
 
 async def test_a_target_that_dies_after_the_source_let_go(
