@@ -84,6 +84,8 @@ class WorkerHello(Struct, array_like=True, tag="worker"):
     rooms_count: int
     """Rooms of all divisions."""
     rooms_max: int
+    is_disk_low: bool = False
+    """Where it would record, less is free than the floor (`disk`)."""
 
 
 class ReadStatus(Struct, array_like=True, tag="status"):

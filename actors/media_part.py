@@ -206,7 +206,15 @@ class MediaPart:
         rooms = [room for room, division in self._rooms.items() if division == division_id]
         worker = self._settings.worker
         disowned = await hall.hello(
-            WorkerHello(division_id, worker.worker_id, worker.epoch, rooms, len(self._rooms), worker.rooms_max)
+            WorkerHello(
+                division_id,
+                worker.worker_id,
+                worker.epoch,
+                rooms,
+                len(self._rooms),
+                worker.rooms_max,
+                self._disk.is_low,
+            )
         )
         for call_id, attempt in disowned:
             log.warning("media.room_disowned", call=call_id, attempt=attempt)

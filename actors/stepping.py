@@ -132,7 +132,7 @@ class Stepping:
             return "clock_behind"
         if self._journal_room.is_full(division.division_id):
             return "journal_full"
-        return "disk_low" if self._disk.is_low else ""
+        return "disk_low" if self._disk.is_low or self._performer.workers.are_disks_low else ""
 
     def _is_quarantined(self, division: HostedDivision, work: Work, command: Command) -> bool:
         key = (division.division_id, command.principal, command.id)

@@ -2,8 +2,9 @@
 
 Choice, as named cases in order: (1) the least loaded worker with room for one more, its load corrected by what was given
 to it since its last word, so that a burst spreads although reports are late (ROUTING.md 5.25); (2) the same among those that
-failed to open a room lately: one with a full disk is empty and would attract every call; (3) none: the asker
-tries again, and the call's own deadline bounds that. Regions and carriers come with the media issue.
+failed to open a room lately: one with a full disk is empty and would attract every call; (3) the same among those whose disk
+is below its floor, for calls in progress; (4) none: the asker tries again, and the call's own deadline bounds that. Regions and
+carriers come with the media issue.
 """
 
 from actors.items import WorkerHello
@@ -19,13 +20,14 @@ TOLD_MAX = 10_000
 
 
 class KnownWorker:
-    __slots__ = ("epoch", "given_count", "rooms_count", "rooms_max", "seen_at_ms", "shunned_count")
+    __slots__ = ("epoch", "given_count", "is_disk_low", "rooms_count", "rooms_max", "seen_at_ms", "shunned_count")
 
     def __init__(self) -> None:
         self.epoch = -1
         self.shunned_count = 0
         """Words until it is trusted again."""
         self.rooms_count = self.rooms_max = self.given_count = self.seen_at_ms = 0
+        self.is_disk_low = False
 
     @property
     def free_count(self) -> int:
@@ -41,6 +43,11 @@ class Workers:
     def __repr__(self) -> str:
         return f"<Workers {len(self._workers)} free={sum(one.free_count for one in self._workers.values())}>"
 
+    @property
+    def are_disks_low(self) -> bool:
+        """Has no worker enough disk for one more recording? Without any worker nothing is known."""
+        return bool(self._workers) and all(worker.is_disk_low for worker in self._workers.values())
+
     def hello(self, item: WorkerHello, now_ms: int) -> LoseWorker | None:
         """Take a worker's word. Returns what the division must learn of its earlier epochs, once."""
         told = self._told.get((item.division_id, item.worker_id), -1)
@@ -53,6 +60,7 @@ class Workers:
         worker.shunned_count = max(0, worker.shunned_count - 1) if item.worker_epoch == worker.epoch else 0
         worker.epoch, worker.seen_at_ms = item.worker_epoch, now_ms
         worker.rooms_count, worker.rooms_max, worker.given_count = item.rooms_count, item.rooms_max, 0
+        worker.is_disk_low = item.is_disk_low
         if told == item.worker_epoch:
             return None
         self._told.pop((item.division_id, item.worker_id), None)
@@ -70,7 +78,9 @@ class Workers:
     def choose(self) -> tuple[str, int] | None:
         """Return (worker id, epoch) for one more room, or None when all are full or none lives."""
         able = [one for one in self._workers.items() if one[1].free_count > 0]
-        best = max(able, key=lambda one: (not one[1].shunned_count, one[1].free_count), default=None)
+        best = max(
+            able, key=lambda one: (not one[1].is_disk_low, not one[1].shunned_count, one[1].free_count), default=None
+        )
         if best is None:
             return None
         best[1].given_count += 1

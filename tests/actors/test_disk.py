@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from actors.disk import FLOOR_BYTES, DiskFloor, DiskSettings, floor_of, measure
-from actors.local import LocalHall
-from actors.performer import Performer
-from actors.shard import Shard, ShardSettings
-from dispatch.commands import ApplyPlan
+from actors.items import WorkerHello
+from actors.local import local_hall
+from actors.workers import Workers
 from tests.actors.kit import PLAN, ready, ringing
 
 FAR_ABOVE = 1 << 60
@@ -49,14 +48,10 @@ async def test_a_folder_that_cannot_be_reached_is_unknown_and_not_low(tmp_path: 
 
 async def test_below_the_floor_new_calls_are_refused_and_those_in_progress_go_on(tmp_path: Path) -> None:
     """SAFETY.md 21. Given a floor raised above what is free, then no new call is taken until it is lowered again."""
-    local = LocalHall(PLAN)
-    disk = DiskFloor(settings(tmp_path, 0))
-    shard = Shard(ShardSettings("shard-0-e1", ["main"]), local.journal, local.directory, Performer(local.network), disk)
-    local.network.parts[shard.settings.name] = local.shard = shard
-    await shard.start()
-    shard.submit("main", ApplyPlan(plan=PLAN, digest="local"))
-    hall = local.hall("g-1")
-    try:
+    async with local_hall(PLAN) as local:
+        assert local.shard is not None
+        disk, hall = local.shard.disk, local.hall("g-1")
+        disk.settings = settings(tmp_path, 0)
         reservation_id = await ringing(hall, "anna", "call-1")
         disk.settings = settings(tmp_path, FAR_ABOVE)
         await disk.look()
@@ -71,6 +66,29 @@ async def test_below_the_floor_new_calls_are_refused_and_those_in_progress_go_on
         await disk.look()
         await ready(hall, "anna")
         assert (await hall.call("call-3").request("c-3", "loans")).is_accepted
-    finally:
         await hall.close()
-        await local.kill_shard()
+
+
+async def test_a_media_worker_with_little_disk_is_chosen_last_and_all_of_them_close_the_hall(tmp_path: Path) -> None:
+    """Given workers on other machines, then one that is low gets rooms last, and when all are, no new call is taken."""
+    async with local_hall(PLAN) as local:
+        hall = local.hall("g-1")
+        assert local.shard is not None
+        await hall.hello(WorkerHello("main", "m-1", 1, [], 0, 10, True))
+        assert (await hall.call("call-1").request("c-1", "slow")).reason == "disk_low"
+        await hall.hello(WorkerHello("main", "m-2", 1, [], 9, 10, False))
+        assert (await hall.call("call-1").request("c-1", "slow")).is_accepted
+        assert local.shard.media_rooms() == {"m-1": 0, "m-2": 9}
+        await hall.close()
+
+
+def test_the_last_resort_is_a_worker_with_little_disk() -> None:
+    """Given two workers of which the emptier is low, then the other comes first, and the low one when that is full."""
+    known = Workers()
+    known.hello(WorkerHello("main", "m-1", 1, [], 0, 10, True), 0)
+    known.hello(WorkerHello("main", "m-2", 1, [], 9, 10, False), 0)
+    assert [known.choose(), known.choose()] == [("m-2", 1), ("m-1", 1)]
+    assert not known.are_disks_low
+    known.hello(WorkerHello("main", "m-2", 1, [], 9, 10, True), 0)
+    assert known.are_disks_low
+    assert not Workers().are_disks_low
