@@ -33,6 +33,10 @@ from actors.strategies import load_strategies
 log = structlog.get_logger()
 
 
+STORE_FACTS_S = 1.0
+"""A store that hangs must not make the follower look dead to who asks for a status."""
+
+
 class Part(Protocol):
     ended: asyncio.Event
 
@@ -186,8 +190,9 @@ class FollowerPart:
     async def _store_facts(self) -> dict[str, Any]:
         """What the store promises; empty while it does not answer."""
         try:
-            facts: dict[str, Any] = msgspec.to_builtins(await self._journal.check_durability())
-        except StoreUnavailable:
+            async with asyncio.timeout(STORE_FACTS_S):
+                facts: dict[str, Any] = msgspec.to_builtins(await self._journal.check_durability())
+        except (StoreUnavailable, TimeoutError):
             return {}
         return facts
 
