@@ -9,6 +9,7 @@ Not here: hanging up and media (`gateway/talk.py`), what the customer is told (`
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from actors.hall import Subscribed
 from dispatch import events, views
 from dispatch.wishes import Wishes
 from gateway import client_messages as said
@@ -92,7 +93,9 @@ def waiting_after(call_id: str, event: events.Event) -> str:
             return event.call_id
         case events.ReservationClosed() | events.CallRequeued() | events.CallMoved():
             return event.call_id
-        case events.CallReserved() | events.ReservationAccepted() | events.CallEnded():
+        case events.HandOverAdmitted() | events.HandOverRefused():
+            return event.call_id
+        case events.CallReserved() | events.ReservationAccepted() | events.CallEnded() | events.CallHandingOver():
             return ""
         case _:
             return call_id
@@ -101,3 +104,12 @@ def waiting_after(call_id: str, event: events.Event) -> str:
 def waiting_in(session: views.SessionView) -> str:
     """Return the id of the call that waits according to a snapshot; empty for none."""
     return session.call.call_id if session.call is not None and session.call.state == "waiting" else ""
+
+
+def went_on(subscribed: Subscribed) -> str:
+    """The division that has the customer's call by now, where no event that is still to be told says so; else empty."""
+    call = subscribed.session.call if subscribed.session is not None else None
+    if call is None or call.state != "handed_over":
+        return ""
+    is_to_be_told = any(isinstance(notice.event, events.CallHandedOver) for notice in subscribed.missed)
+    return "" if is_to_be_told else call.division_id

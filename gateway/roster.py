@@ -60,7 +60,7 @@ class Roster:
         waiting: dict[str, list[Session]] = {}
         for session in self._by_principal.values():
             if session.waiting_call_id:
-                waiting.setdefault(session.identity.division_id, []).append(session)
+                waiting.setdefault(session.division_id, []).append(session)
         return waiting
 
     def __repr__(self) -> str:

@@ -8,6 +8,9 @@ never a stack trace to the client.
 Theory: what comes from the hall (snapshots and events) passes an inbox. Mostly it is empty: an event is translated and
 written at once. Only when a message shows a name that is not known yet, one task looks it up while the inbox holds the order.
 
+A customer whose call goes on in another division is subscribed there from then on, after the number that was named; a new call
+is asked for at home, in the division of the token.
+
 Not here: the socket (`gateway/connection.py`), the meaning of messages (`gateway/customer.py`, `gateway/agent.py`).
 """
 
@@ -22,7 +25,8 @@ from msgspec import UNSET
 from actors.hall import HallUnavailable, Notice, Subscribed
 from actors.logs import write_lines
 from actors.tracing import begin_trace
-from dispatch import views
+from dispatch import events, views
+from dispatch.handing_facts import HOPS_MAX
 from gateway import agent, customer, translation
 from gateway import client_messages as said
 from gateway import messages as wire
@@ -62,6 +66,11 @@ class Session:
         """What was looked up for the inbox's first item."""
         self._lookup: asyncio.Task[None] | None = None
         self._is_subscribed = False
+        self.division_id = identity.division_id
+        """Where the events come from: the token's division, or where the customer's call went on."""
+        self._is_call_over = False
+        """The call that went on elsewhere has ended there."""
+        self._move: asyncio.Task[None] | None = None
         self._is_warned = False
         self._misunderstanding_count = 0
         self._told: views.PositionView | None = None
@@ -84,15 +93,12 @@ class Session:
     async def _open(self, after: int | None) -> bool:
         """Subscribe and greet; False when the hall does not have us now."""
         try:
-            async with asyncio.timeout(self._services.settings.command_timeout_ms / 1000):
-                subscribed = await self._services.hall.subscribe(
-                    self.identity.principal,
-                    self.connection_id,
-                    after,
-                    self._deliver,
-                    self._reset,
-                    self.identity.division_id,
-                )
+            subscribed = await self._subscribe(after)
+            for _ in range(HOPS_MAX):
+                elsewhere = customer.went_on(subscribed) if self.identity.role == "customer" else ""
+                if elsewhere not in self._services.hall.division_ids:
+                    break
+                subscribed = await self._subscribe_elsewhere(elsewhere, after)
         except EXPECTED as error:
             refused = refused_by(error)
             self._refuse(refused)
@@ -110,14 +116,50 @@ class Session:
         self._flush()
         return True
 
+    async def _subscribe(self, after: int | None) -> Subscribed:
+        """Raises one of `EXPECTED`."""
+        async with asyncio.timeout(self._services.settings.command_timeout_ms / 1000):
+            return await self._services.hall.subscribe(
+                self.identity.principal, self.connection_id, after, self._deliver, self._reset, self.division_id
+            )
+
+    async def _subscribe_elsewhere(self, division_id: str, after: int | None) -> Subscribed:
+        """Leave one division for another. Raises one of `EXPECTED`."""
+        await self._unsubscribe()
+        self.division_id = division_id
+        self._inbox.clear()
+        return await self._subscribe(after)
+
+    async def _go(self, division_id: str, after: int | None) -> None:
+        """Have the events from another division from now on; where that fails the client comes again, and is led there."""
+        self._is_subscribed = self._is_call_over = False
+        try:
+            subscribed = await self._subscribe_elsewhere(division_id, after)
+        except EXPECTED:
+            self.connection.close(1011)
+            return
+        if subscribed.kind == "refused":
+            self.connection.close(1011)
+            return
+        self._seq = after or 0
+        self._inbox.extendleft(reversed(subscribed.missed))
+        if subscribed.kind != "resumed":
+            self._inbox.appendleft(subscribed)
+        self._is_subscribed = True
+        self._flush()
+
     async def _leave(self) -> None:
         self._forget_lookup()
+        if self._move is not None:
+            self._move.cancel()
+            await asyncio.gather(self._move, return_exceptions=True)
         self._inbox.clear()
+        await self._unsubscribe()
+
+    async def _unsubscribe(self) -> None:
         try:
             async with asyncio.timeout(self._services.settings.command_timeout_ms / 1000):
-                await self._services.hall.unsubscribe(
-                    self.identity.principal, self.connection_id, self.identity.division_id
-                )
+                await self._services.hall.unsubscribe(self.identity.principal, self.connection_id, self.division_id)
         except (HallUnavailable, TimeoutError) as error:
             # The shard notices by the gateway's lease; the grace of this client then starts a little later.
             log.warning("unsubscribe_failed", connection_id=self.connection_id, error=type(error).__name__)
@@ -147,7 +189,7 @@ class Session:
         if not self._is_subscribed or self._lookup is not None:
             return
         batch: list[wire.Outgoing] = []
-        while self._inbox and self.connection.is_open:
+        while self._inbox and self.connection.is_open and self._is_subscribed:
             head = self._inbox[0]
             if isinstance(head, Notice) and self._is_out_of_turn(head):
                 continue
@@ -183,7 +225,7 @@ class Session:
             return Known(own_id)
         kind, reference = needed
         if kind == "agent":
-            name = self._services.people.known_agent_name(reference, self.identity.division_id)
+            name = self._services.people.known_agent_name(reference, self.division_id)
             if name is not None:
                 return Known(own_id, name)
         self._lookup = asyncio.get_running_loop().create_task(self._look_up(kind, reference))
@@ -193,7 +235,7 @@ class Session:
         people, known = self._services.people, Known(self.identity.subject)
         try:
             if kind == "agent":
-                known = known._replace(name=await people.agent_name(reference, self.identity.division_id))
+                known = known._replace(name=await people.agent_name(reference, self.division_id))
             elif kind == "customer":
                 known = known._replace(name=await people.masked_customer(reference))
             else:
@@ -209,7 +251,7 @@ class Session:
         """Return a call that came to this agent as it is now; None where that cannot be had in time."""
         try:
             async with asyncio.timeout(LOOKUP_MS_MAX / 1000):
-                view = await self._services.hall.call(call_id, self.identity.division_id).view()
+                view = await self._services.hall.call(call_id, self.division_id).view()
         except (HallUnavailable, TimeoutError) as error:
             log.warning("call_not_found", call_id=call_id, error=type(error).__name__)
             return None
@@ -229,8 +271,17 @@ class Session:
         self._seq = notice.seq
         if self.identity.role == "customer":
             self._track(customer.waiting_after(self.waiting_call_id, notice.event))
+            self._follow(notice.event)
         data = translation.message_of(self.identity.role, notice.event, known)
         return self.connection.outgoing(data, seq=notice.seq, at_ms=notice.event.at_ms)
+
+    def _follow(self, event: events.Event) -> None:
+        if isinstance(event, events.CallHandedOver) and event.to_division in self._services.hall.division_ids:
+            # What is told here from now on is not the customer's any more.
+            self._is_subscribed = False
+            self._move = asyncio.get_running_loop().create_task(self._go(event.to_division, event.seq or None))
+        elif isinstance(event, events.CallEnded):
+            self._is_call_over = self.division_id != self.identity.division_id
 
     def _greeting(self, subscribed: Subscribed, name: str) -> wire.Outgoing:
         settings, now_ms = self._services.settings, int(time.time() * 1000)
@@ -295,6 +346,8 @@ class Session:
             data = self._codec.data(envelope, self.identity.role)
             if isinstance(data, said.SessionPong | said.SessionAck):
                 return
+            if self._is_call_over and isinstance(data, said.CallRequest):
+                await self._go(self.identity.division_id, None)
             value = await self._handlers[type(data)](self._speaker, envelope.id, data)
             self._note(envelope.type, getattr(data, "call_id", "") or value.get("call_id", ""))
         except Refused as refused:

@@ -31,6 +31,8 @@ class Known(NamedTuple):
     call: wire.Call | None = None
 
 
+ELSEWHERE = ("handing_over", "handed_over")
+"""A page has no words for these: to the customer the call waits, wherever."""
 Translate = Callable[[Any, Known], wire.FromServer]
 
 
@@ -97,7 +99,7 @@ def call_of(role: str, view: views.CallView, customer: str) -> wire.Call:
     is_agent = role == "agent"
     return wire.Call(
         call_id=view.call_id,
-        state=view.state,
+        state="waiting" if view.state in ELSEWHERE else view.state,
         queue_id=view.queue_id,
         queued_at_ms=view.queued_at_ms,
         business_reference=view.business_reference,

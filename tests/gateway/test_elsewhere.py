@@ -1,0 +1,116 @@
+"""A customer whose call goes on in another division, through a real gateway before a real hall of two shards."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from actors.local import LocalHall, local_hall
+from dispatch import events, views
+from dispatch.plan import AgentPlan, Plan, QueuePlan, Way
+from gateway.app import Gateway
+from gateway.customer import waiting_after
+from gateway.settings import Settings
+from gateway.translation import call_of
+from tests.gateway.client import Client, Visitor
+from tests.gateway.test_call_life import REQUEST
+from tests.gateway.test_session import call_view
+
+Token = Callable[..., str]
+LOANS: dict[str, Any] = {"id": "loans", "media": "external", "recording": "off", "wrap_up": "none"}
+MAIN = Plan("main", [QueuePlan(**LOANS, waiting_max=0, on_full=[Way("overflow", ["east/loans"])])])
+EAST = Plan("east", [QueuePlan(**LOANS)], [AgentPlan("e-1", name="Emma")])
+
+
+@pytest.fixture
+async def local() -> AsyncIterator[LocalHall]:
+    async with local_hall(MAIN, None, (EAST,), shards_count=2) as local:
+        yield local
+
+
+@pytest.fixture
+async def visitor(local: LocalHall, settings: Settings) -> AsyncIterator[Visitor]:
+    hall = local.hall("g-1")
+    gateway = Gateway(hall, settings)
+    await gateway.start()
+    async with aiohttp.ClientSession() as http:
+        yield Visitor(http, f"http://127.0.0.1:{gateway.port}")
+        await gateway.stop()
+    await hall.close()
+
+
+async def emma(visitor: Visitor, token: Token) -> Client:
+    agent = await visitor.greeted(token("agent", "e-1", division_id="east"))
+    assert (await agent.ask("agent.state", {"activity": "ready"}))["type"] == "ack"
+    return agent
+
+
+async def matched(visitor: Visitor, token: Token, customer: Client) -> tuple[Client, str]:
+    """The customer's call in `east` is accepted there; returns the agent's page and the call."""
+    agent = await emma(visitor, token)
+    new = (await agent.until("reservation.new"))["data"]
+    assert (await agent.ask("reservation.accept", {"reservation_id": new["reservation_id"]}))["type"] == "ack"
+    assert (await customer.until("call.matched"))["data"]["agent_name"] == "Emma"
+    return agent, new["call_id"]
+
+
+async def test_a_customers_page_follows_the_call(visitor: Visitor, token: Token) -> None:
+    """Given a call that another division takes, then the page hears of it there on the same socket, and ends it there."""
+    customer = await visitor.greeted(token("customer", "c-1"))
+    assert (await customer.ask("call.request", REQUEST))["type"] == "ack"
+    moved = await customer.until("call.handed_over")
+    assert moved["data"]["division_id"] == "east"
+    admitted = await customer.until("call.queued")
+    assert admitted["seq"] == moved["data"]["seq"] + 1
+    agent, call_id = await matched(visitor, token, customer)
+    assert (await customer.ask("call.hang_up", {"call_id": call_id}))["type"] == "ack"
+    assert (await customer.until("call.ended"))["data"]["reason"] == "customer_hung_up"
+    assert (await agent.until("call.ended"))["data"]["call_id"] == call_id
+
+
+@pytest.mark.parametrize("seen", ["all", "before-it-left", "nothing"])
+async def test_a_page_that_comes_back_is_led_there(visitor: Visitor, token: Token, seen: str) -> None:
+    """Given a connection that dropped after, or before, the call went on, when the page comes back, then it misses nothing."""
+    first = await visitor.greeted(token("customer", "c-1"))
+    assert (await first.ask("call.request", REQUEST))["type"] == "ack"
+    last = (await first.until("call.queued"))["seq"]
+    admitted = await first.until(lambda one: one["type"] == "call.queued")
+    await first.socket.close()
+    resume = {"all": admitted["seq"], "before-it-left": last, "nothing": None}[seen]
+    customer = await visitor.greeted(token("customer", "c-1"), resume)
+    if seen == "before-it-left":
+        moved = await customer.until("call.handed_over")
+        assert (await customer.until("call.queued"))["seq"] == moved["data"]["seq"] + 1
+    elif seen == "nothing":
+        assert customer.messages[0]["data"]["session"]["call"]["state"] == "waiting"
+    await matched(visitor, token, customer)
+    numbers = [message["seq"] for message in customer.messages if "seq" in message]
+    assert numbers == sorted(set(numbers))
+
+
+async def test_the_next_call_is_asked_for_at_home(visitor: Visitor, token: Token, local: LocalHall) -> None:
+    """Given a call that ended elsewhere, when the customer asks again, then at home, and its page hears of that call."""
+    customer = await visitor.greeted(token("customer", "c-1"))
+    assert (await customer.ask("call.request", REQUEST))["type"] == "ack"
+    await customer.until("call.handed_over")
+    _, call_id = await matched(visitor, token, customer)
+    assert (await customer.ask("call.hang_up", {"call_id": call_id}))["type"] == "ack"
+    await customer.until("call.ended")
+    for _ in range(100):
+        answer = await customer.ask("call.request", REQUEST)
+        if answer["type"] == "ack":
+            break
+        assert answer["data"]["reason"] == "already_in_call", "home has not been told of the end yet"
+    again = await customer.until(lambda one: one["type"] == "call.handed_over")
+    assert again["data"]["call_id"] == answer["data"]["value"]["call_id"] != call_id
+
+
+def test_a_call_on_its_way_waits_for_its_customer() -> None:
+    """Given a call between two divisions, then its page sees it waiting, in no line until it is admitted or refused."""
+    for state in ("handing_over", "handed_over"):
+        assert call_of("customer", call_view(state=state), "").state == "waiting"
+    assert isinstance(call_view(), views.CallView)
+    left = events.CallHandingOver(1, "k-1", "loans", "east", "loans", 4, 9, "queue_full")
+    back = events.HandOverRefused(1, "k-1", 4, "east", "loans", "queue_full")
+    assert (waiting_after("k-1", left), waiting_after("", back)) == ("", "k-1")
