@@ -29,8 +29,11 @@ from actors.subscription import Subscription
 
 POLL_S = (1.0, 2.0)
 """Randomised, so that gateways do not poll in step; below a third of the gateway's lease."""
-AGAIN_AT_ONCE = 2_000
-"""Subscriptions renewed, or ends repeated, at a time after a failover: two batches."""
+AGAIN_AT_ONCE = 500
+"""Subscriptions renewed, or ends repeated, at a time after a failover or a move: half a batch, so that commands pass between.
+
+With 2,000 a command waited 0.16 to 0.54 s for the 7,400 subscriptions of a division that moved, with 500 0.09 to 0.15 s.
+"""
 LEAVES_MAX = 100_000
 """Ends of connections that the division has not heard of yet: as many as a gateway sees in the longest outage."""
 
