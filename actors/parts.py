@@ -6,6 +6,7 @@ A part is made from its settings (MessagePack bytes, no pickled classes) and the
 
 import asyncio
 import contextlib
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -124,6 +125,11 @@ class ShardPart:
         return await self._shard.poll(gateway_id, cursor, wait_s)
 
 
+FOLLOWER_NICENESS = 5
+"""A snapshot of 50,000 live calls is a second of work, which must not be taken from the shard's next turn. Where all cores are
+busy it still gets a quarter of one, and needs 15 % at 1,000 calls/s."""
+
+
 class FollowerPartSettings(Struct, frozen=True):
     division_ids: list[str]
     store: StoreSettings
@@ -152,6 +158,7 @@ class FollowerPart:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
+        os.nice(FOLLOWER_NICENESS)
         self._begin(self._disk.watch())
         for division_id, follower in self._followers.items():
             self._begin(self._follow(division_id, follower))

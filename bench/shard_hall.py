@@ -111,7 +111,7 @@ class BenchHall:
     async def follower_status(self) -> dict[str, Any]:
         """Positions in the journal, as batch numbers."""
         handle = await asyncio.to_thread(wiring.find, FOLLOWER)
-        status: dict[str, Any] = (await handle.status(30.0))[self.plan.division_id]
+        status: dict[str, Any] = (await handle.status(30.0))["divisions"][self.plan.division_id]
         return status
 
     async def store_facts(self) -> dict[str, Any]:
