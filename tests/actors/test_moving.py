@@ -200,6 +200,23 @@ async def test_a_target_that_is_gone_leaves_the_source_at_work(local: LocalHall,
     assert (await local.directory.read_placement()).slots["main"] == "shard-0"
 
 
+async def test_the_bound_of_a_move(local: LocalHall, hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a target that never answers; then the move is refused after MOVE_S, and its wish is taken back."""
+    monkeypatch.setattr(moving, "MOVE_S", 0.1)
+
+    async def mute(sender: str, number: int, payload: bytes) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    frozen = local.shards[1]
+    frozen.ended.set()
+    frozen.receive = mute  # type: ignore[method-assign]
+    with pytest.raises(MoveRefused, match="not_ready"):
+        await hall.move("main", "shard-1")
+    assert home(local) == 0
+    assert (await local.directory.read_placement()).slots["main"] == "shard-0"
+
+
 async def test_a_target_that_cannot_replay_leaves_the_source_at_work(
     local: LocalHall, hall: Hall, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,3 +219,17 @@ async def test_without_a_store_nothing_is_read_from_memory(journal: MemoryJourna
         directory.is_silent = False
         assert await read is None
         await hall.close()
+
+
+async def test_the_bound_of_a_poll_without_a_store(journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """13: given a store that does not come back in time; then a poll is sent to look again."""
+    monkeypatch.setattr("actors.shard.UNPROVED_S", 0.2)
+    async with local_hall(PLAN, journal) as local:
+        await local.kill_shard()
+        local.directory = directory = CountingDirectory()
+        shard = await local.start_shard()
+        directory.is_silent = True
+        age(shard)
+        with pytest.raises(NotOwner, match="does not say"):
+            await shard.poll("g-1/main", 0, 0.0)
+        assert not shard.ended.is_set()

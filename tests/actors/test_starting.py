@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from actors import takeover
 from actors.hall import Hall
 from actors.hosting import HostedDivision
 from actors.journal import StoreUnavailable
@@ -138,6 +139,27 @@ async def test_two_who_want_it_taken_at_once(local: LocalHall, hall: Hall) -> No
     owner = await local.directory.read_owner("main")
     assert owner is not None
     assert (owner.epoch, owner.slot_id) == (2, "shard-1")
+
+
+async def test_the_bound_of_the_pause_between_tries(local: LocalHall, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a division that cannot be taken; then it is tried ever more slowly, and at least every PAUSE_MAX_S."""
+    monkeypatch.setattr(takeover, "PAUSE_FIRST_S", 0.01)
+    monkeypatch.setattr(takeover, "PAUSE_MAX_S", 0.04)
+    tries = []
+
+    async def broken(division: HostedDivision) -> None:
+        tries.append(asyncio.get_running_loop().time())
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(HostedDivision, "warm_up", broken)
+    placement = await local.directory.read_placement()
+    assert await local.directory.write_placement("main", "shard-1", placement.version)
+    taking = local.shards[1]._takeover
+    while len(tries) < 6:
+        await taking.look()
+        await asyncio.sleep(0.001)
+    assert taking._pauses["main"].wait_s == 0.04
+    assert home(local) == 0
 
 
 class OutrunDirectory(LocalDirectory):
