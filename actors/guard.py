@@ -24,6 +24,7 @@ from actors.store_client import StoreClient, StoreUnavailable
 from actors.supervisor import SLOT, SupervisorSettings
 
 LOOK_S = 0.5
+FACTS_S = 5.0
 START_S = 30.0
 """Of a supervisor: it speaks with the store twice. Its parts take their own time."""
 TAKE_TRIES = 20
@@ -87,6 +88,26 @@ class Guard:
         if self._handle is not None and self._handle.name == name:
             return self._handle  # Needs no word of Ray's head, which may be gone by the end of a hall.
         return await wiring.asked(wiring.find, name)
+
+    async def meets_other_hall(self) -> bool:
+        """Say whether a supervisor runs on this Ray cluster that is not of this store's hall.
+
+        One that says nothing is another's unless this store knows its name. Raises StoreUnavailable, TimeoutError.
+        """
+        hall_id = (await read_office(self._client)).hall_id
+        noted = (await self._directory.read_parts()).get(SLOT)
+        for name in await wiring.asked(wiring.names):
+            if not name.startswith(f"{SLOT}-e"):
+                continue
+            try:
+                facts = await (await wiring.asked(wiring.find, name)).facts(FACTS_S)
+            except TimeoutError:
+                facts = {"hall_id": hall_id if noted is not None and noted.name == name else ""}
+            except PeerGone:
+                continue
+            if facts["hall_id"] != hall_id:
+                return True
+        return False
 
     async def _is_gone(self, seen: Seen) -> bool:
         """Say whether the holder's process was on this machine and has ended."""

@@ -39,6 +39,7 @@ local epoch = tonumber(office[1] or '0')
 if office[3] == ARGV[1] then return epoch end
 if epoch ~= tonumber(ARGV[2]) or tonumber(office[2] or '0') ~= tonumber(ARGV[3]) then return 0 end
 redis.call('HSET', KEYS[1], 'epoch', epoch + 1, 'beats', 0, 'claim', ARGV[1])
+redis.call('HSETNX', KEYS[1], 'hall', ARGV[1])
 return epoch + 1
 """)
 
@@ -74,12 +75,14 @@ class Seen(Struct, frozen=True):
     beats: int
     wanted: bytes
     """The settings of a supervisor; empty while no hall is to run."""
+    hall_id: str = ""
+    """Made once for each store, so that two halls on one Ray cluster know each other apart."""
 
 
 async def read_office(client: StoreClient) -> Seen:
     """Raises StoreUnavailable."""
-    [(epoch, beats, wanted)] = await client.run([("HMGET", _KEY, "epoch", "beats", "wanted")])
-    return Seen(int(epoch or 0), int(beats or 0), wanted or b"")
+    [(epoch, beats, wanted, hall)] = await client.run([("HMGET", _KEY, "epoch", "beats", "wanted", "hall")])
+    return Seen(int(epoch or 0), int(beats or 0), wanted or b"", (hall or b"").decode())
 
 
 async def take_office(client: StoreClient, seen: Seen) -> "Office | None":

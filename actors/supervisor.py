@@ -33,7 +33,7 @@ from actors.incarnation import Incarnation, NotStarted, is_born
 from actors.mailbox import PeerGone
 from actors.network import Network
 from actors.nodes import Nodes
-from actors.office import BEAT_S, Office, Superseded
+from actors.office import BEAT_S, Office, Superseded, read_office
 from actors.standby import Made, Standby
 from actors.store_client import StoreClient, StoreUnavailable
 
@@ -105,10 +105,12 @@ class Supervisor:
         self._tasks: list[asyncio.Task[None]] = []
         self._endings = ThreadPoolExecutor(ENDINGS_AT_ONCE, "ending")
         self._progress = 0
+        self._hall_id = ""
 
     async def start(self) -> None:
         """Show that the office is held, and begin to keep each slot. Raises Superseded, StoreUnavailable."""
         await self._office.beat()
+        self._hall_id = (await read_office(self._client)).hall_id
         self._left = await self._directory.read_parts()
         entry = PartEntry(self._settings.name, os.getpid(), time.time_ns() // 1_000_000, 0, wiring.ray_node())
         strays = await self._take_stock()
@@ -119,10 +121,10 @@ class Supervisor:
         self._tasks.append(asyncio.create_task(self._end_strays(strays)))
 
     def facts(self) -> dict[str, Any]:
-        """Facts of every part by slot (process ids, ports); whether all run; a number that grows while parts get on."""
+        """What runs by slot (process ids, ports); whether all do; a number that grows while parts get on; whose it is."""
         parts = {slot_id: running.facts for slot_id, running in self._running.items()}
         is_complete = all(slot.id in parts for slot in self._settings.slots)
-        return {"parts": parts, "is_complete": is_complete, "progress": self._progress}
+        return {"parts": parts, "is_complete": is_complete, "progress": self._progress, "hall_id": self._hall_id}
 
     async def stop(self) -> None:
         """Stop all parts in good order: gateways first, the follower last, so that nothing said is missed."""

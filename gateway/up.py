@@ -213,20 +213,25 @@ class Up:
         slots = slots_of(self.configuration, self._store_url, port)
         self._client = StoreClient(self._store_url)
         try:
-            await self._take_hall(self._client, slots)
+            guard = Guard(self._client)
+            await self._take_hall(self._client, guard, slots)
             # Known from the first instant on: what is started from now on is for `stop` to end in good order.
-            self._guard = Guard(self._client)
-            supervisor = await self._guard.begin(SupervisorSettings(slots, self._store_url))
+            self._guard = guard
+            supervisor = await guard.begin(SupervisorSettings(slots, self._store_url))
             await self._parts_started(supervisor)
         except (NoSupervisor, PeerGone, StoreUnavailable, PlacementContested, TimeoutError) as error:
             raise CannotStart(f"the parts did not start ({_first_line(error)}): see {self.data}/logs") from error
 
-    async def _take_hall(self, client: StoreClient, slots: list[Slot]) -> None:
+    async def _take_hall(self, client: StoreClient, guard: Guard, slots: list[Slot]) -> None:
         """The embedded store is ours alone; another may be that of a hall that runs."""
         self._ownership = Ownership(client)
         if self.configuration.ray.address and not await self._ownership.take():
             self._ownership = None
             raise CannotStart("another `tellerhall up` runs a hall with this store: stop it first")
+        if self.configuration.ray.address and await guard.meets_other_hall():
+            await self._ownership.give_up()
+            self._ownership = None
+            raise CannotStart("another hall, with another store, runs on this Ray cluster: a cluster is for one hall")
         division_ids = [plan.division_id for plan in self.configuration.divisions]
         await settle(Directory(client), division_ids, [slot.id for slot in slots if slot.kind == "shard"])
 

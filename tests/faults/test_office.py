@@ -37,6 +37,7 @@ async def test_of_many_that_follow_exactly_one_gets_the_office(client: StoreClie
     seen = await read_office(client)
     taken = [one for one in await asyncio.gather(*(take_office(client, seen) for _ in range(20))) if one is not None]
     assert [one.epoch for one in taken] == [2]
+    assert (await read_office(client)).hall_id == seen.hall_id != ""
 
 
 async def test_who_lives_is_not_followed(client: StoreClient) -> None:
