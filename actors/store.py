@@ -76,7 +76,9 @@ no-appendfsync-on-rewrite no
 aof-load-truncated yes
 aof-use-rdb-preamble yes
 auto-aof-rewrite-percentage 100
-auto-aof-rewrite-min-size 64mb
+# At 1,000 calls/s the file grows by 1.5 MB/s, snapshots included: a rewrite, which slows appends, not more often than each
+# minute. Reading 128 MB at a start takes 1 to 2 s.
+auto-aof-rewrite-min-size 128mb
 save ""
 # What does not fit is refused, never thrown away.
 maxmemory-policy noeviction
