@@ -24,6 +24,7 @@ from actors.items import HallUnavailable, Submit, decode_answer
 from actors.mailbox import Mailbox, Peer, PeerGone
 from actors.network import Network
 from actors.store_client import StoreUnavailable
+from actors.tracing import CALLS
 from dispatch.commands import (
     AdmitHandOver,
     Command,
@@ -144,7 +145,9 @@ class Courier:
                 mailbox = self._mailboxes.setdefault(
                     division_id, self._mailboxes.get(division_id) or self._new(division_id)
                 )
-            answer: Reply = decode_answer(Submit, await mailbox.send(Submit(division_id, command)))
+            answer: Reply = decode_answer(
+                Submit, await mailbox.send(Submit(division_id, command, traceparent_of(command)))
+            )
         except (HallUnavailable, StoreUnavailable) as error:
             log.info("errand.not_answered", to=division_id, reason=error.reason)
             return None
@@ -161,6 +164,11 @@ class Courier:
             return await self._network.peer(owner.actor_name)
 
         return Mailbox(division_id, resolve)
+
+
+def traceparent_of(command: Command) -> str:
+    """A call that is handed over stays in the trace that it began with."""
+    return CALLS.of(command.call.call_id) if isinstance(command, AdmitHandOver) else ""
 
 
 def key_of(division_id: str, errand: Carried) -> tuple[Key, int]:

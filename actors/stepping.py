@@ -23,7 +23,7 @@ from actors.items import Item, Submit, Subscribe, Unsubscribe, WorkerHello
 from actors.journal_room import JournalRoom
 from actors.performer import Performer
 from actors.tracing import CALLS
-from dispatch.commands import Command, Connect, Disconnect, InviteCustomer, RequestCall, Resume
+from dispatch.commands import AdmitHandOver, Command, Connect, Disconnect, InviteCustomer, RequestCall, Resume
 from dispatch.effects import Reply
 
 STRIKES_MAX = 2
@@ -124,6 +124,8 @@ class Stepping:
                 return Reply(closed)
             if isinstance(work.item, Submit):
                 CALLS.remember(command.call_id, work.item.traceparent)
+        elif isinstance(command, AdmitHandOver) and isinstance(work.item, Submit):
+            CALLS.remember(command.call.call_id, work.item.traceparent)
         return division.step(command, work.at_ms)
 
     def _why_closed(self, division: HostedDivision) -> str:

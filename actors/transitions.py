@@ -12,6 +12,7 @@ from typing import Any
 
 from actors.tracing import CALLS, trace_id_of
 from dispatch import events as ev
+from dispatch import events_handing as handing
 from dispatch import events_rooms as rooms
 from dispatch import events_talking as talking
 
@@ -29,6 +30,11 @@ _TOLD: dict[type[Any], tuple[str, tuple[str, ...]]] = {
     talking.InvitationAccepted: ("call.invitation_accepted", ()),
     talking.CallTransferred: ("call.transferred", ("from_agent_id", "queue_id")),
     talking.OwnershipMoved: ("call.owner_moved", ("to_agent_id",)),
+    handing.CallHandingOver: ("call.handing_over", ("to_division", "queue_id", "version", "cause")),
+    handing.CallHandedOver: ("call.handed_over", ("to_division", "version")),
+    handing.HandOverRefused: ("call.hand_over_refused", ("to_division", "version", "reason")),
+    handing.HandOverAdmitted: ("call.admitted_from_division", ("queue_id",)),
+    handing.HandOverDeclined: ("call.hand_over_declined", ("from_division", "version", "reason")),
     rooms.RoomAssigned: ("room.assigned", ("worker_id", "worker_epoch", "attempt")),
     rooms.RoomLost: ("room.lost", ("attempt", "reason")),
     rooms.RecordingFailed: ("recording.failed", ("attempt", "party", "reason")),
@@ -37,6 +43,11 @@ _TOLD: dict[type[Any], tuple[str, tuple[str, ...]]] = {
 }
 _NAMED = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 """A reason that the code gave. What staff may write in its place is for the history alone."""
+
+
+def told() -> dict[type[Any], tuple[str, tuple[str, ...]]]:
+    """Event -> the name of its line, and the fields that it shows."""
+    return dict(_TOLD)
 
 
 def lines_of(division_id: str, events: Iterable[Any]) -> list[dict[str, Any]]:

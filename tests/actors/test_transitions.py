@@ -4,7 +4,7 @@ import pytest
 
 from actors.measures import REASONS_MAX, Histogram, ShardMeasures
 from actors.tracing import CALLS, derived_traceparent, trace_id_of
-from actors.transitions import lines_of
+from actors.transitions import lines_of, told
 from dispatch import events as ev
 
 GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -33,6 +33,12 @@ def test_a_calls_steps_are_told_without_what_people_wrote() -> None:
     assert lines[3]["reason"] == "abandoned"
     assert "Ann" not in str(lines)
     assert "c-1" not in str(lines)
+
+
+def test_every_line_can_be_made_of_its_event() -> None:
+    """Given the table of what is told, then each event has `call_id` and the fields that its line names."""
+    for kind, (name, fields) in told().items():
+        assert {"call_id", *fields} <= set(kind.__struct_fields__), name
 
 
 def test_a_forgotten_call_gives_its_trace_back() -> None:
