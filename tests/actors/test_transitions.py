@@ -2,10 +2,13 @@
 
 import pytest
 
+from actors.courier import traceparent_of
 from actors.measures import REASONS_MAX, Histogram, ShardMeasures
 from actors.tracing import CALLS, derived_traceparent, trace_id_of
 from actors.transitions import lines_of, told
 from dispatch import events as ev
+from dispatch.commands import AdmitHandOver, HangUp
+from dispatch.handing_facts import HandedCall
 
 GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -39,6 +42,20 @@ def test_every_line_can_be_made_of_its_event() -> None:
     """Given the table of what is told, then each event has `call_id` and the fields that its line names."""
     for kind, (name, fields) in told().items():
         assert {"call_id", *fields} <= set(kind.__struct_fields__), name
+
+
+def test_a_call_that_is_handed_over_takes_its_trace_along() -> None:
+    """Given a call with a trace of its client's, when the courier carries it on, then the trace goes beside it."""
+    call = HandedCall(
+        call_id="call-9", customer_id="c-9", queue_id="loans", from_division="main", version=1, valid_until_ms=1, hops=1,
+        queued_at_ms=1,
+    )  # fmt: skip
+    CALLS.remember("call-9", GIVEN)
+    try:
+        assert traceparent_of(AdmitHandOver(call)) == GIVEN
+        assert traceparent_of(HangUp("call-9")) == ""
+    finally:
+        CALLS.forget("call-9")
 
 
 def test_a_forgotten_call_gives_its_trace_back() -> None:
