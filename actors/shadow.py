@@ -35,7 +35,7 @@ class Shadow:
         return f"<Shadow {list(self._divisions.values())}>"
 
     async def follow(self, wanted: Callable[[], Awaitable[list[str]]]) -> None:
-        """Follow what is `wanted`, until cancelled; a store that is away is waited for."""
+        """Follow what is `wanted`, until cancelled; a store that is away is waited for. Raises what else `wanted` raises."""
         while True:
             pause_s = FOLLOW_S
             try:
@@ -43,26 +43,32 @@ class Shadow:
                 for one in self._divisions.keys() - set(division_ids):
                     del self._divisions[one]
                 for one in division_ids:
-                    await self._follow_one(one)
+                    if not await self._is_followed(one):
+                        pause_s = PAUSE_S
             except StoreUnavailable as error:
                 log.info("shadow.waits", reason=error.reason)
                 pause_s = PAUSE_S
-            except Exception:
-                # Whoever takes the division over reads it anew, and says what is wrong with it.
-                log.exception("shadow.failed")
-                self._divisions.clear()
-                pause_s = PAUSE_S
             await asyncio.sleep(pause_s)
 
-    async def _follow_one(self, division_id: str) -> None:
+    async def _is_followed(self, division_id: str) -> bool:
+        """Raises StoreUnavailable."""
         division = self._divisions.get(division_id)
-        if division is not None:
-            await division.follow()
-            return
-        division = HostedDivision(division_id, self._journal)
-        with uncollected():
-            await division.warm_up()
+        try:
+            if division is not None:
+                await division.follow()
+                return True
+            division = HostedDivision(division_id, self._journal)
+            with uncollected():
+                await division.warm_up()
+        except StoreUnavailable:
+            raise
+        except Exception:
+            # Whoever takes the division over reads it anew, and says what is wrong with it.
+            log.exception("shadow.failed", division=division_id)
+            self._divisions.pop(division_id, None)
+            return False
         self._divisions[division_id] = division
+        return True
 
     def take(self, division_id: str) -> HostedDivision:
         """Return the division, warm where it was followed; `open` reads the rest."""

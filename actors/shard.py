@@ -148,7 +148,7 @@ class Shard:
 
     async def stand_by(self) -> None:
         """Read along with the divisions that it will own, until cancelled; then `start`."""
-        await self._takeover.follow()
+        await self._guard(self._takeover.follow)
 
     async def start(self) -> None:
         """Own the divisions, come back from the journal, and begin to take turns."""

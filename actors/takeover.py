@@ -131,8 +131,17 @@ class Takeover:
     # -- what is to be here
 
     async def follow(self) -> None:
-        """Read along with what will be here, until cancelled: a later `start` has little left to read."""
-        await self._shadow.follow(self._wanted)
+        """Read along with what will be here, until cancelled: a later `start` has little left to read.
+
+        Raises Replaced: who made this standby is gone, and its successor filled the slot with a newer one.
+        """
+        await self._shadow.follow(self._wanted_by_newest)
+
+    async def _wanted_by_newest(self) -> list[str]:
+        division_ids = await self._wanted()
+        for division_id in division_ids:
+            self._check_newest(await self._directory.read_owner(division_id))
+        return division_ids
 
     async def start(self) -> None:
         """Own at once what nobody else does, all beside each other; the rest is for `look`.

@@ -151,6 +151,7 @@ class PartActor:
         self._make()
         if hasattr(self._part, "stand_by"):
             await self._part.stand_by()
+            self._tasks.append(asyncio.create_task(self._end_with_part()))
 
     def _make(self) -> None:
         if self._part is None:

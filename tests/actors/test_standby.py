@@ -8,10 +8,15 @@ import pytest
 from actors import shadow as shadow_module
 from actors import standby as module
 from actors.hosting import HostedDivision
+from actors.journal import Append
 from actors.journal_memory import MemoryJournal
+from actors.local import local_hall
 from actors.mailbox import PeerGone
+from actors.performer import Performer
 from actors.shadow import Shadow
+from actors.shard import Shard, ShardSettings
 from actors.standby import Made, Standby
+from tests.actors.kit import PLAN
 from tests.journal.division import Division
 from tests.waiting import until
 
@@ -167,6 +172,39 @@ async def test_a_shadow_lets_go_of_what_is_placed_elsewhere(monkeypatch: pytest.
     await until(lambda: "main" in repr(shadow))
     placed.clear()
     await until(lambda: "main" not in repr(shadow))
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_a_standby_that_was_overtaken_ends_itself() -> None:
+    """13: given a standby whose supervisor is gone; when the slot is filled by a newer incarnation; then it ends."""
+    async with local_hall(PLAN) as local:
+        await local.kill_shard()
+        await local.start_shard()
+        settings = ShardSettings("shard-0-e1", local.division_ids, "shard-0")
+        late = Shard(settings, local.journal, local.directory, Performer(local.network))
+        await asyncio.wait_for(late.stand_by(), 20)
+        assert late.ended.is_set()
+        await late.abort()
+
+
+async def test_what_cannot_be_replayed_keeps_no_other_division_from_being_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """4: given a damaged division beside a sound one; then the sound one is followed."""
+    monkeypatch.setattr(shadow_module, "PAUSE_S", 0.01)
+    journal = MemoryJournal()
+    await Division(journal).open()
+    opened = await journal.open("bad")
+    await journal.append([Append("bad", opened.epoch, 1, b"\x92\x01nonsense")])
+
+    async def both() -> list[str]:
+        return ["bad", "main"]
+
+    shadow = Shadow(journal)
+    following = asyncio.create_task(shadow.follow(both))
+    await until(lambda: "main" in repr(shadow))
+    assert "bad" not in repr(shadow)
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
 
