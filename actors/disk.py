@@ -75,11 +75,15 @@ class DiskFloor:
         was_low = self.is_low
         if self._look is None:
             self._look = asyncio.ensure_future(asyncio.to_thread(measure, self.settings))
-        done, _ = await asyncio.wait({self._look}, timeout=LOOK_S)
+        look = self._look
+        done, _ = await asyncio.wait({look}, timeout=LOOK_S)
         if not done:
             self.places = [DiskPlace(list(self.settings.folders), -1, 0, self.settings.floor_bytes or FLOOR_BYTES)]
             return
-        self.places, self._look = self._look.result(), None
+        # Another who looked at the same time may have taken it already.
+        self.places = look.result()
+        if self._look is look:
+            self._look = None
         if self.is_low != was_low:
             log.warning("disk.low" if self.is_low else "disk.enough", places=self.values())
 
