@@ -1,5 +1,6 @@
 """One cluster, one store and one hall for all tests of a session; a load and its books a test."""
 
+import contextlib
 import secrets
 import shutil
 import tempfile
@@ -19,20 +20,17 @@ RATE = 55.0
 def faulty_hall() -> Iterator[FaultyHall]:
     """Ends with everything ended, and nothing left."""
     folder = Path(tempfile.mkdtemp(prefix="tf-"))
-    store = StoreThread(folder / "store")
-    cluster = Cluster(folder / "ray", secrets.token_hex(32), folder / "data" / "logs")
-    hall = None
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        store = StoreThread(folder / "store")
+        stack.callback(store.end)
+        cluster = Cluster(folder / "ray", secrets.token_hex(32), folder / "data" / "logs")
+        stack.callback(cluster.end)
         hall = FaultyHall(folder, cluster, store)
+        stack.callback(hall.up.end)
+        hall.start()
         yield hall
         assert hall.up.interrupt() == 0, hall.up.text()
-    finally:
-        if hall is not None:
-            hall.up.end()
-        left = cluster.end()
-        store.end()
-    assert left == []
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -88,18 +88,17 @@ class FaultyHall:
         self.cluster = cluster
         self.store = store
         self.up = Hall(folder)
-        path = folder / "hall.toml"
+        self.environment = {**clean_environment(), **cluster.environment}
         divisions = [
             DIVISION.format(division=division)
             + "".join(AGENT.format(agent=f"{division}-{number}") for number in range(AGENTS_EACH))
             for division in DIVISIONS
         ]
-        path.write_text(CONFIGURATION.format(port=free_port()) + "".join(divisions))
-        self.environment = {**clean_environment(), **cluster.environment}
-        self.up.start(
-            *("--config", str(path), "--address", cluster.address, "--redis-url", store.url),
-            environment=cluster.environment,
-        )
+        (folder / "hall.toml").write_text(CONFIGURATION.format(port=free_port()) + "".join(divisions))
+
+    def start(self) -> None:
+        arguments = ("--config", str(self.folder / "hall.toml"), "--address", self.cluster.address)
+        self.up.start(*arguments, "--redis-url", self.store.url, environment=self.cluster.environment)
 
     # -- looking
 
