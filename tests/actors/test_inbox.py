@@ -1,6 +1,7 @@
 """The receiving end of mailboxes: SAFETY.md 5."""
 
 import asyncio
+import random
 from collections.abc import Callable
 
 import pytest
@@ -89,3 +90,38 @@ async def test_the_bound_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert repr(inbox) == "<Inbox senders=3 bytes=8>"
     under_way.set_result(b"1")
     assert await waiting == b"1"
+
+
+class Wire:
+    """Between a sender with one batch in flight and an inbox: what it delivers comes late, twice, and after newer ones."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.inbox = Inbox()
+        self.carried_out: list[bytes] = []
+        self._old: list[int] = []
+
+    async def send(self, number: int) -> bytes:
+        """Deliver until an answer comes back; any delivery may be repeated much later."""
+        self._old.append(number)
+        while True:
+            if self.chance.random() < 0.5:
+                await self._deliver(self.chance.choice(self._old))
+            answer = await self._deliver(number)
+            if answer is not None and self.chance.random() < 0.6:
+                return answer
+
+    async def _deliver(self, number: int) -> bytes | None:
+        try:
+            return await self.inbox.take("s", number, done(b"%d" % number, self.carried_out))
+        except Straggler:
+            return None
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_the_wire_does_each_batch_is_carried_out_once_and_in_order(seed: int) -> None:
+    """5: Ray keeps no order and repeats may come at any time; then each batch has its own answer, and effect, once."""
+    wire = Wire(seed)
+    answers = [await wire.send(number) for number in range(100)]
+    assert answers == [b"%d" % number for number in range(100)]
+    assert wire.carried_out == answers
