@@ -9,6 +9,7 @@ Why a process: Ray reads its environment at import, once, and none of that may r
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -52,6 +53,17 @@ class Cluster:
     def kill_node(self, node_id: str) -> None:
         """Lose the machine: everything that runs there is killed."""
         self._ask(do="kill", node_id=node_id)
+
+    def freeze_node(self, node_id: str) -> None:
+        """The machine stands still: its raylet and every process below it."""
+        self._ask(do="freeze", node_id=node_id)
+
+    def thaw_parts(self, node_id: str) -> None:
+        """Everything on the machine goes on but its raylet, which therefore ends nothing for anybody yet."""
+        self._ask(do="thaw_parts", node_id=node_id)
+
+    def thaw_raylet(self, node_id: str) -> None:
+        self._ask(do="thaw_raylet", node_id=node_id)
 
     def add_node(self) -> str:
         """Return the id of a new machine."""
@@ -109,20 +121,19 @@ def main() -> None:
     cluster = again(lambda: RayCluster(initialize_head=True, connect=False, head_node_args=head))
     nodes = [again(lambda: cluster.add_node(num_cpus=CPUS, object_store_memory=STORE_BYTES)) for _ in range(2)]
     _say(address=cluster.address)
+    on_node = {"kill": kill, "freeze": freeze, "thaw_parts": thaw_parts, "thaw_raylet": thaw_raylet}
+    on_head = {"kill_head": cluster.head_node.kill_gcs_server, "start_head": cluster.head_node.start_gcs_server}
     for line in sys.stdin:
         told = json.loads(line)
-        if told["do"] == "kill":
-            kill(next(one for one in nodes if one.node_id == told["node_id"]))
+        if told["do"] in on_node:
+            on_node[told["do"]](next(one for one in nodes if one.node_id == told["node_id"]))
+            _say()
+        elif told["do"] in on_head:
+            on_head[told["do"]]()
             _say()
         elif told["do"] == "add":
             nodes.append(again(lambda: cluster.add_node(num_cpus=CPUS, object_store_memory=STORE_BYTES)))
             _say(node_id=nodes[-1].node_id)
-        elif told["do"] == "kill_head":
-            cluster.head_node.kill_gcs_server()
-            _say()
-        elif told["do"] == "start_head":
-            cluster.head_node.start_gcs_server()
-            _say()
         else:
             break
     cluster.shutdown()
@@ -148,9 +159,20 @@ def again(start: Callable[[], T]) -> T:
     return start()
 
 
+def raylet_of(node: Any) -> subprocess.Popen[bytes]:
+    raylet: subprocess.Popen[bytes] = node.all_processes["raylet"][0].process
+    return raylet
+
+
+def signal_below(node: Any, number: signal.Signals) -> None:
+    for process in psutil.Process(raylet_of(node).pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
 def kill(node: Any) -> None:
     """The raylet first, and everything below it."""
-    raylet = node.all_processes["raylet"][0].process
+    raylet = raylet_of(node)
     below = psutil.Process(raylet.pid).children(recursive=True)
     raylet.kill()
     for process in below:
@@ -158,6 +180,19 @@ def kill(node: Any) -> None:
             process.kill()
     # Unless somebody reaps it, Ray takes it to be there.
     raylet.wait()
+
+
+def freeze(node: Any) -> None:
+    raylet_of(node).send_signal(signal.SIGSTOP)
+    signal_below(node, signal.SIGSTOP)
+
+
+def thaw_parts(node: Any) -> None:
+    signal_below(node, signal.SIGCONT)
+
+
+def thaw_raylet(node: Any) -> None:
+    raylet_of(node).send_signal(signal.SIGCONT)
 
 
 def _say(**what: str) -> None:

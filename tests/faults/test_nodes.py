@@ -7,8 +7,9 @@ import time
 
 import pytest
 
+from actors.incarnation import is_alive
 from tests.faults.hall import DIVISIONS, FaultyHall
-from tests.faults.test_kills import SETTLE_S, Load, assert_accounted
+from tests.faults.test_kills import FROZEN_S, SETTLE_S, Load, assert_accounted
 
 pytestmark = pytest.mark.ray
 
@@ -60,6 +61,39 @@ def test_the_machine_of_the_supervisor_is_lost(faulty_hall: FaultyHall, load: Lo
         os.kill(faulty_hall.up.process.pid, signal.SIGCONT)
     assert after.ray_node == faulty_hall.part("gateway-1").ray_node
     lose(faulty_hall, after.ray_node, load)
+
+
+def test_a_machine_stands_still_and_goes_on(faulty_hall: FaultyHall, load: Load) -> None:
+    """13: given a shard whose machine stood still for 30 s; when it goes on, and nobody ends it; then it ends itself.
+
+    Its raylet stands still a little longer: what Ray was told to end there lives on for as long.
+    """
+    driver = load()
+    time.sleep(SETTLE_S)
+    parts = faulty_hall.parts()
+    stale = parts["shard-1"]
+    frozen_s = time.time()
+    faulty_hall.cluster.freeze_node(stale.ray_node)
+    try:
+        divisions = faulty_hall.divisions_of("shard-1")
+        after = faulty_hall.replaced("shard-1", stale)
+        time.sleep(max(0.0, frozen_s + FROZEN_S - time.time()))
+        assert is_alive(stale.pid)
+    finally:
+        faulty_hall.cluster.thaw_parts(stale.ray_node)
+        try:
+            went_on_s = time.time()
+            faulty_hall.eventually(lambda: not is_alive(stale.pid) or None, "the stale shard did not end")
+            log.info("a shard that stood still ended itself %.1f s after it went on", time.time() - went_on_s)
+        finally:
+            faulty_hall.cluster.thaw_raylet(stale.ray_node)
+    assert faulty_hall.part("shard-1") == after
+    assert [faulty_hall.owner(one) for one in divisions] == [after.name] * len(divisions)
+    books = driver.end()
+    for division_id in divisions:
+        silence_s = books.silence_s(division_id, frozen_s, frozen_s + FROZEN_S)
+        log.info("machine frozen: %s %.1f s without an answer", division_id, silence_s)
+    assert_accounted(books)
 
 
 def test_the_head_of_ray_is_killed_and_comes_back(faulty_hall: FaultyHall, load: Load) -> None:
