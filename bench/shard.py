@@ -38,6 +38,8 @@ PLOT = Path(os.environ.get("PLOT", "out/shard-latency.png"))
 CURVE_S, NAIVE_S, OVERLOAD_S, WORST_S, RECOVERY_S, RECOVERIES = (
     (8, 5, 10, 60, 9, 1) if IS_QUICK else (60, 20, 60, 120, 15, 3)
 )
+NAIVE_ROWS_MIN = 3
+"""A curve has at least so many points, held or not."""
 Result = dict[str, float]
 
 
@@ -80,7 +82,7 @@ async def run_naive() -> tuple[list[Row], Result]:
         for rate in NAIVE_RATES:
             rows.append(await measure(one, Load(desks, rate, NAIVE_S)))
             print(format_row(rows[-1]), flush=True)
-            if not is_held(rows[-1]):
+            if not is_held(rows[-1]) and len(rows) >= NAIVE_ROWS_MIN:
                 break
         await hall.close()
     return rows, {"naive_rate_per_s": max((row["rate"] for row in rows if is_held(row)), default=0)}

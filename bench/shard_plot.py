@@ -22,6 +22,7 @@ def draw(rows: list[Row], naive_rows: list[Row], path: Path) -> None:
     axes.set_yscale("log")
     ticks = sorted({int(row["rate"]) for row in [*rows, *naive_rows]})
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     axes.set_xlabel("calls a second, full lives")
     axes.set_ylabel("ms from request to reservation")
