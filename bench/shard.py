@@ -31,12 +31,13 @@ from bench.shard_phases import OVERLOAD, SNAPSHOT_S, curve, gathered, opened_des
 from bench.shard_plot import draw
 
 ASKED_RATE = int(os.environ.get("ASKED", "1000"))
-RATES = [int(one) for one in os.environ.get("RATES", "100,300,600,1000,1300,1600,2000,2500").split(",")]
+DEFAULT_RATES = "300,600,1000,1300,1600,2000,2500" if IS_QUICK else "100,300,600,1000,1300,1600,2000,2500"
+RATES = [int(one) for one in os.environ.get("RATES", DEFAULT_RATES).split(",")]
 NAIVE_RATES = [int(one) for one in os.environ.get("NAIVE_RATES", "25,50,100,150,200,300,400").split(",")]
 PHASES = os.environ.get("PHASES", "curve,naive,overload,worst,recovery").split(",")
 PLOT = Path(os.environ.get("PLOT", "out/shard-latency.png"))
 CURVE_S, NAIVE_S, OVERLOAD_S, WORST_S, RECOVERY_S, RECOVERIES = (
-    (8, 5, 10, 60, 9, 1) if IS_QUICK else (60, 20, 60, 120, 15, 3)
+    (6, 4, 8, 60, 8, 1) if IS_QUICK else (60, 20, 60, 120, 15, 3)
 )
 NAIVE_ROWS_MIN = 3
 """A curve has at least so many points, held or not."""
