@@ -99,7 +99,9 @@ def _is_invitation_due(state: "State", timer: Timer) -> bool:
 
 def _is_hand_over_due(state: "State", timer: Timer) -> bool:
     call = state.calls.get(timer[2])
-    return call is not None and call.handing is not None and call.handing.until_ms == timer[0]
+    if call is None or call.handing is None or call.state == lc.ENDED:
+        return False
+    return call.handing.until_ms == timer[0]
 
 
 def _is_phase_due(state: "State", timer: Timer) -> bool:

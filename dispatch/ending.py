@@ -40,7 +40,7 @@ def end_call(engine: Decider, call: Call, reason: str, then: str = "") -> None:
 
 
 def give_up(engine: Decider, call: Call, reason: str) -> None:
-    """End a call that is being handed over: the target does not have it, or cannot be asked."""
+    """End a call that is being handed over: the target cannot be asked whether it has it. It is still told to end it."""
     _end(engine, call, reason)
 
 
@@ -93,7 +93,7 @@ def let_all_go(engine: Decider, call: Call, reason: str, party_reason: str) -> N
 def forget(engine: Decider, call: Call) -> None:
     """The ended call's time in memory is over, unless a recording is still owed, or news of its end, and may yet come."""
     state = engine.state
-    if call.rooms or call.unsealed or call.origins:
+    if call.rooms or call.unsealed or call.origins or call.handing is not None:
         given_up_at_ms = call.ended_at_ms + max(state.plan.recording_timeout_ms, state.plan.ended_retention_ms)
         if engine.now_ms < given_up_at_ms:
             state.timers.arm(given_up_at_ms, FORGET, call.id)

@@ -226,12 +226,11 @@ class Engine:
         state.notices = []
         if state.has_rooms:
             for event in events:
-                is_room_event = type(event) in ROOM_EVENTS
-                if is_room_event or type(event) in HANDING_EVENTS:
+                if type(event) in ROOM_EVENTS:
                     call = state.calls.get(event.call_id)  # type: ignore[union-attr]
-                    if call is not None:
-                        effects.extend(call_room_effects(state, call) if is_room_event else ())
-                        effects.extend(owed(state, call) if type(event) in HANDING_EVENTS else ())
+                    effects.extend(call_room_effects(state, call) if call is not None else ())
+            for call_id in dict.fromkeys(one.call_id for one in events if type(one) in HANDING_EVENTS):  # type: ignore[union-attr]
+                effects.extend(owed(state, state.calls[call_id]) if call_id in state.calls else ())
         return effects
 
     # -- answers given before

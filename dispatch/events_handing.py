@@ -94,7 +94,7 @@ class HandOverDeclined(Fact, tag=66, frozen=True):
 
 
 class OriginTold(Fact, tag=67, frozen=True):
-    """Target: the origin knows that the call has ended."""
+    """The origin knows that the call has ended; or, where that gave up, the target does."""
 
     call_id: str
     version: int

@@ -246,7 +246,7 @@ def _call_ended(state: State, event: ev.CallEnded) -> None:
     if call.wishes is not None and call.queued_at_ms:
         state.count_need(call, call.queue_id, -1)
     call.ended_at_ms, call.end_reason, call.media_until_ms = event.at_ms, event.reason, 0
-    call.on_hold_until_ms, call.handing = 0, None
+    call.on_hold_until_ms = 0
     call.forget_at_ms = event.forget_at_ms
     if state.is_live:
         state.timers.arm(event.forget_at_ms, tm.FORGET, call.id)

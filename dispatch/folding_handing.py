@@ -162,6 +162,8 @@ def _origin_told(state: State, event: ev.OriginTold) -> None:
     call = call_of(state, event)
     move(state, call, event)
     call.origins = tuple([one for one in call.origins if one[1] != event.version])
+    if call.handing is not None and call.handing.version == event.version:
+        call.handing = None
 
 
 HANDING_ARMS: dict[type[Any], Callable[[State, Any], None]] = {

@@ -8,7 +8,7 @@ Rules
 - What is sent carries a version that only grows on a call's whole way. The origin believes only the answer to what it sent
   last; the target answers a repeat, and whatever is older than what it knows, as it did (`handing_in`).
 - No answer in time: the call is asked back under a higher version. A hang-up meanwhile follows in the same manner. If that is
-  not answered either, the call ends here by name: returning it could double it.
+  not answered either, the call ends here by name: returning it could double it. The target is still told to end it.
 - What is owed to the other side is derived from state (`owed`), so it is sent again after a recovery.
 
 Not here: what the answers do (`handing_back`), when a limit sends a call on (`limits`), transfer (`talking`).
@@ -113,23 +113,15 @@ def moved_to(call: Call) -> str:
 
 def owed(state: State, call: Call) -> list[Effect]:
     """Derive what another division has to be told about this call; receivers know a repeat by its version."""
-    handing = call.handing
-    if handing is not None and call.state == lc.HANDING_OVER:
-        if handing.is_revoked:
-            return [
-                TakeBack(
-                    handing.to_division,
-                    call.id,
-                    handing.version,
-                    handing.reason,
-                    handing.valid_until_ms,
-                    state.division_id,
-                )
-            ]
-        return [HandOver(handing.to_division, facts_of(state, call))]
-    if call.origins and call.state == lc.ENDED:
-        return [TellEnd(division, call.id, version, call.end_reason) for division, version in call.origins]
-    return []
+    handing, effects = call.handing, list[Effect]()
+    if handing is not None and handing.is_revoked and call.state != lc.HANDED_OVER:
+        to_division, until_ms = handing.to_division, handing.valid_until_ms
+        effects.append(TakeBack(to_division, call.id, handing.version, handing.reason, until_ms, state.division_id))
+    elif handing is not None and call.state == lc.HANDING_OVER:
+        effects.append(HandOver(handing.to_division, facts_of(state, call)))
+    if call.state == lc.ENDED:
+        effects += [TellEnd(division, call.id, version, call.end_reason) for division, version in call.origins]
+    return effects
 
 
 def facts_of(state: State, call: Call) -> HandedCall:

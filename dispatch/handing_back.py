@@ -4,7 +4,7 @@ from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch.effects import Reply
-from dispatch.ending import give_up
+from dispatch.ending import end_call, give_up
 from dispatch.handing import complete, revoke
 from dispatch.handing_facts import number_of
 from dispatch.limits import lead_on, open_steps
@@ -21,24 +21,28 @@ def report_hand_over(engine: Decider, command: cm.ReportHandOver) -> Reply:
     if call is None:
         return Reply("unknown_call")
     handing = call.handing
-    if call.state != lc.HANDING_OVER or handing is None or handing.version != command.version:
+    if handing is None or handing.version != command.version or call.state == lc.HANDED_OVER:
         return Reply()
-    if not command.reason:
+    if call.state == lc.ENDED:
+        engine.emit(ev.OriginTold(engine.now_ms, call.id, command.version))
+        forget_if_over(engine, call)
+    elif not command.reason:
         complete(engine, call, command.seq)
-    elif handing.reason:
-        give_up(engine, call, handing.reason)
     else:
         _come_back(engine, call, command.reason)
     return Reply()
 
 
 def _come_back(engine: Decider, call: Call, reason: str) -> None:
-    """Refused: back to the old place; what the plan names behind the refused queue comes next where the limit still holds."""
+    """Refused: back to the old place, or ended where it was hung up meanwhile; where a limit still holds the next way comes."""
     handing = call.handing
     assert handing is not None, "looked at by the caller"
     engine.emit(
         ev.HandOverRefused(engine.now_ms, call.id, handing.version, handing.to_division, handing.queue_id, reason)
     )
+    if handing.reason:
+        end_call(engine, call, handing.reason)
+        return
     open_steps(engine, call)
     queue = engine.state.queues[call.queue_id]
     # The other limits are met again by themselves: the wait's timer is due, and places are looked through.
@@ -53,6 +57,7 @@ def expire_hand_over(engine: Decider, call: Call) -> None:
     if call.state == lc.HANDED_OVER:
         _end_forwarding(engine, call, "forwarding_expired")
     elif handing.is_revoked:
+        revoke(engine, call, "hand_over_unanswered")
         give_up(engine, call, handing.reason or "hand_over_unanswered")
     else:
         revoke(engine, call, "")
@@ -63,7 +68,9 @@ def end_handed_call(engine: Decider, command: cm.EndHandedCall) -> Reply:
     if command.principal.partition(":")[0] != "system":
         return Reply("not_yours")
     call = engine.state.calls.get(command.call_id)
-    if call is None or call.handing is None or number_of(call.handing.version) != number_of(command.version):
+    if call is None or call.handing is None or call.state == lc.ENDED:
+        return Reply()
+    if number_of(call.handing.version) != number_of(command.version):
         return Reply()
     if call.state == lc.HANDING_OVER:
         # The answer that it was admitted is still on its way; asked again, the target repeats it.

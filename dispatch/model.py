@@ -133,7 +133,7 @@ class Call(Struct, array_like=True, gc=False, kw_only=True):
     """Priority, as it is in `due_at_ms`."""
     is_absolute: bool = False
     handing: Handing | None = None
-    """While another division is asked for it, or has it: which, and until when."""
+    """While another division is asked for it, or has it: which, and until when. Ended without an answer: whom to tell so."""
     version: int = 0
     """Of its latest hand-over; 0: there was none."""
     hops: int = 0

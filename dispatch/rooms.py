@@ -178,7 +178,7 @@ def report_recording_sealed(engine: Decider, command: cm.ReportRecordingSealed) 
 def forget_if_over(engine: Decider, call: Call) -> None:
     """The last thing that kept an ended call in memory beyond its time has come."""
     is_over = call.state == lc.ENDED and call.forget_at_ms <= engine.now_ms
-    if is_over and not call.rooms and not call.unsealed and not call.origins:
+    if is_over and not (call.rooms or call.unsealed or call.origins or call.handing):
         engine.emit(ev.CallForgotten(engine.now_ms, call.id, call.customer_id))
 
 

@@ -46,7 +46,7 @@ def call_view(state: State, call_id: str) -> CallView | None:
         dict(call.supervisors or {}),
         call.credit_ms,
         call.is_absolute,
-        call.handing.to_division if call.handing is not None else "",
+        call.handing.to_division if call.handing is not None and call.state != lc.ENDED else "",
     )
 
 

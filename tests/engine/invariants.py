@@ -263,7 +263,7 @@ def _deadlines_of(state: State, call: Call) -> list[int]:
     elif call.forget_at_ms:
         patience_ms = max(state.plan.recording_timeout_ms, state.plan.ended_retention_ms)
         found.append(max(call.forget_at_ms, call.ended_at_ms + patience_ms))
-    found += [call.handing.until_ms] if call.handing is not None else []
+    found += [call.handing.until_ms] if call.handing is not None and call.state != lc.ENDED else []
     if call.state not in (lc.INVITED, lc.HANDING_OVER, *lc.OVER) and call.step < len(plan.relaxation):
         found.append(call.queued_at_ms + plan.relaxation[call.step].after_ms)
     if call.state == lc.WAITING:

@@ -9,6 +9,8 @@ from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch import handing_in
 from dispatch.effects import HandOver
+from dispatch.explain import explain
+from dispatch.explanations import NextChange
 from dispatch.handing_facts import FORWARDING_MS, HANDED_IN_MAX, HOPS_MAX, VALID_MS_MAX, HandedCall, HandedIn
 from dispatch.model import KEPT_EVENTS_MAX
 from dispatch.plan import Plan, Relaxation, Way
@@ -320,6 +322,35 @@ def test_what_is_owed_is_asked_again_after_a_crash() -> None:
     world.crash("a", with_snapshot=False)
     (after,) = [one for one in world.engines["a"].pending_effects() if isinstance(one, HandOver)]
     assert before == after
+
+
+def test_an_admission_is_known_by_the_call_itself() -> None:
+    """Given a target whose clock is ahead and has forgotten its answer, when it is asked again, then it is admitted still."""
+    world = Divisions(plan("a"), plan("b", OPEN), skews_ms=(0, 5_000))
+    request(world)
+    late = world.messages[0].command
+    world.deliver(is_answer_lost=True)
+    world.now_ms += 6_000
+    request(world, "c2")
+    world.deliver()
+    assert list(world.engines["b"].state.handed_in) == ["c2"]
+    assert world.do("b", late).is_accepted
+    revoked = cm.RevokeHandOver("c1", 5, "a", world.now_ms, "customer_hung_up")
+    assert world.do("b", revoked).is_accepted
+    assert world.state("b", "c1") == "ended"
+    world.check_all()
+
+
+def test_explain_says_where_a_call_is_on_its_way_to() -> None:
+    """Given a call that is being handed over, and one that was, then explain names division, queue and deadline."""
+    world = Divisions(plan("a"), plan("b", OPEN))
+    request(world)
+    for state, until_ms in (("handing_over", world.now_ms + 10_000), ("handed_over", world.now_ms + FORWARDING_MS)):
+        explanation = explain(world.engines["a"].state, "c1")
+        assert explanation is not None
+        assert (explanation.state, explanation.position, explanation.reasons) == (state, 0, [])
+        assert explanation.next_changes == [NextChange(until_ms, "hand_over_deadline", "b/loans")]
+        world.deliver_all()
 
 
 def test_a_tombstone_survives_the_targets_crash(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,8 @@ class Walk:
     def __init__(self, skews_ms: tuple[int, ...] = ()) -> None:
         self.world = Divisions(*map(plan_of, IDS), skews_ms=skews_ms)
         self.calls_count = 0
+        self.hung_up: set[str] = set()
+        """Calls that were hung up, as far as that was acknowledged."""
 
     def some_call(self, division: str, pick: int, *states: str) -> Any:
         calls = [one for one in self.world.engines[division].state.calls.values() if not states or one.state in states]
@@ -67,7 +69,8 @@ class Walk:
             to = IDS[pick % 3]
             world.do(division, cm.TransferCall(call.id, f"{to}/loans", principal=f"agent:{call.agent_id}"))
         elif what == "hang up" and (call := self.some_call(division, pick)):
-            world.do(division, cm.HangUp(call.id, principal=f"customer:{call.customer_id}"))
+            if world.do(division, cm.HangUp(call.id, principal=f"customer:{call.customer_id}")).is_accepted:
+                self.hung_up.add(call.id)
         elif what == "connect" and (call := self.some_call(division, pick)):
             world.do(division, cm.Connect(f"customer:{call.customer_id}", "g", f"k{pick}"))
         elif what == "wait":
@@ -84,7 +87,10 @@ class Walk:
             self.world.deliver(at, is_kept=what == "repeat", is_answer_lost=what == "lose answer")
 
     def finish(self) -> None:
-        """Faults stop: within a stated time every call ends and nothing is left on its way."""
+        """Faults stop: what was hung up ends at once, within a stated time every call does, and nothing is left on its way."""
+        self.world.heal()
+        for call_id in self.hung_up:
+            assert not self.world.owners(call_id), f"{call_id} was hung up"
         for _ in range(12):
             self.world.heal()
             self.world.wait(5_000)

@@ -52,7 +52,7 @@ HANDING: dict[type[Any], Callable[[Any, Clock], str]] = {
         f"{event.call_id} from {event.from_division} is not taken ({event.reason}), "
         f"and never will be: kept until {clock.tell(event.until_ms)}"
     ),
-    ev.OriginTold: lambda event, clock: f"where {event.call_id} came from is known to know of its end",
+    ev.OriginTold: lambda event, clock: f"the other division knows that {event.call_id} has ended",
 }
 
 
