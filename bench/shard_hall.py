@@ -110,7 +110,8 @@ class BenchHall:
 
     async def follower_status(self) -> dict[str, Any]:
         """Positions in the journal, as batch numbers."""
-        handle = await asyncio.to_thread(wiring.find, FOLLOWER)
+        name = (await self.hall.status())["parts"][FOLLOWER]["name"]
+        handle = await asyncio.to_thread(wiring.find, name)
         status: dict[str, Any] = (await handle.status(30.0))["divisions"][self.plan.division_id]
         return status
 
