@@ -31,6 +31,10 @@ Text = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*\Z", max_length=MAX_TEXT)
 Sdp = Annotated[str, Meta(min_length=1, max_length=SDP_LENGTH_MAX)]
 Attempt = Annotated[int, Meta(ge=0, le=1_000_000)]
 OptionalId = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._:@-]{0,63})?\Z")]
+OptionalAddress = Annotated[
+    str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._:@-]{0,63}(/[A-Za-z0-9][A-Za-z0-9._:@-]{0,63})?)?\Z")
+]
+"""A queue, or one of another division as `division/queue`."""
 """An id of the plan (`dispatch.plan.Id`), or empty for none."""
 PlaceName = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{0,64}\Z")]
 """A region or a carrier, as the plan names them; empty: not known."""
@@ -143,7 +147,7 @@ class CallTransfer(FromClient):
     TYPE: ClassVar[str] = "call.transfer"
 
     call_id: Reference
-    to_queue_id: OptionalId = ""
+    to_queue_id: OptionalAddress = ""
     to_agent_id: OptionalId = ""
     credit_ms: CreditMs | None = None
     """None: the target's `transfer_credit_ms`."""

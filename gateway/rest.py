@@ -22,7 +22,16 @@ from dispatch.plan import Id
 from dispatch.wishes import EXCLUDED_MAX, Skills, Wishes
 from gateway import agent, customer, documents, parties
 from gateway import client_messages as said
-from gateway.client_messages import CreditMs, InvitationMs, OptionalId, PartyRole, PlaceName, Reference, Text
+from gateway.client_messages import (
+    CreditMs,
+    InvitationMs,
+    OptionalAddress,
+    OptionalId,
+    PartyRole,
+    PlaceName,
+    Reference,
+    Text,
+)
 from gateway.entrance import bearer_token, check_division, check_origin
 from gateway.identity import Verifier
 from gateway.limits import TokenBucket
@@ -98,7 +107,7 @@ class ChangeSupervision(Struct, forbid_unknown_fields=True):
 class Transfer(Struct, forbid_unknown_fields=True):
     """Body of `POST /v1/calls/{id}/transfer`."""
 
-    to_queue_id: OptionalId = ""
+    to_queue_id: OptionalAddress = ""
     to_agent_id: OptionalId = ""
     credit_ms: CreditMs | None = None
     reason: Text = ""

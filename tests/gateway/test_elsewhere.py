@@ -19,7 +19,14 @@ from tests.gateway.test_session import call_view
 
 Token = Callable[..., str]
 LOANS: dict[str, Any] = {"id": "loans", "media": "external", "recording": "off", "wrap_up": "none"}
-MAIN = Plan("main", [QueuePlan(**LOANS, waiting_max=0, on_full=[Way("overflow", ["east/loans"])])])
+MAIN = Plan(
+    "main",
+    [
+        QueuePlan(**LOANS, waiting_max=0, need={"loan": 1}, on_full=[Way("overflow", ["east/loans"])]),
+        QueuePlan(**{**LOANS, "id": "cards"}),
+    ],
+    [AgentPlan("m-1", name="Max")],
+)
 EAST = Plan("east", [QueuePlan(**LOANS)], [AgentPlan("e-1", name="Emma")])
 
 
@@ -104,6 +111,25 @@ async def test_the_next_call_is_asked_for_at_home(visitor: Visitor, token: Token
         assert answer["data"]["reason"] == "already_in_call", "home has not been told of the end yet"
     again = await customer.until(lambda one: one["type"] == "call.handed_over")
     assert again["data"]["call_id"] == answer["data"]["value"]["call_id"] != call_id
+
+
+async def test_a_transfer_to_another_division(visitor: Visitor, token: Token) -> None:
+    """Given a talk, when its agent transfers it to `east/loans`, then the page is led there; half a name is refused."""
+    agent = await visitor.greeted(token("agent", "m-1"))
+    assert (await agent.ask("agent.state", {"activity": "ready"}))["type"] == "ack"
+    customer = await visitor.greeted(token("customer", "c-1"))
+    call_id = (await customer.ask("call.request", {**REQUEST, "queue_id": "cards"}))["data"]["value"]["call_id"]
+    new = (await agent.until("reservation.new"))["data"]
+    assert (await agent.ask("reservation.accept", {"reservation_id": new["reservation_id"]}))["type"] == "ack"
+    assert (await agent.ask("call.connected", {"call_id": call_id}))["type"] == "ack"
+    for wrong in ("east/", "/loans", "a/b/c", "east/lo ans"):
+        answer = await agent.ask("call.transfer", {"call_id": call_id, "to_queue_id": wrong})
+        assert answer["data"]["reason"] == "bad_value", wrong
+    answer = await agent.ask("call.transfer", {"call_id": call_id, "to_queue_id": "east/loans"})
+    assert answer["data"]["value"] == {"to": "east/loans"}
+    await customer.until("call.handing_over")
+    assert (await customer.until("call.handed_over"))["data"]["division_id"] == "east"
+    await matched(visitor, token, customer)
 
 
 def test_a_call_on_its_way_waits_for_its_customer() -> None:
