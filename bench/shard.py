@@ -53,7 +53,7 @@ async def run_curve() -> tuple[list[Row], Result]:
         rows = await curve(one, desks, RATES, CURVE_S, ASKED_RATE) if "curve" in PHASES else []
         result = of_curve(rows) if rows else {}
         if "overload" in PHASES:
-            sustained = int(result.get("rate_per_s") or min(RATES))
+            sustained = int(result.get("rate_per_s") or min(ASKED_RATE, max(RATES)))
             print(f"overload: {sustained} calls/s and twice that, {OVERLOAD_S} s each", flush=True)
             result |= await overload(one, desks, sustained, OVERLOAD_S)
     return rows, result
