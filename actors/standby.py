@@ -45,6 +45,8 @@ class Standby:
         self._end = end
         self._ready: Made | None = None
         self._takes_count = 0
+        self._is_wanted = asyncio.Event()
+        """The slot is filled: from each `begin` to the next `take`."""
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -52,6 +54,7 @@ class Standby:
 
     def begin(self) -> None:
         """Keep one ready from now on, until it is taken."""
+        self._is_wanted.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._keep(), name=f"standby {self._slot_id}")
 
@@ -62,6 +65,7 @@ class Standby:
     async def take(self) -> Made | None:
         """Return the one that is ready, if it lives. One that is being made just now comes too late and is ended."""
         self._takes_count += 1
+        self._is_wanted.clear()
         made, self._ready = self._ready, None
         if made is None:
             return None
@@ -82,13 +86,13 @@ class Standby:
             self._end(self._ready.handle)
 
     async def _keep(self) -> None:
-        takes_count = self._takes_count
-        while takes_count == self._takes_count:
+        while True:
+            await self._is_wanted.wait()
             try:
                 if self._ready is None:
-                    await self._prepare(takes_count)
-                elif not await self._lives(self._ready):
-                    self._ready = None
+                    await self._prepare(self._takes_count)
+                else:
+                    await self._look_after(self._ready)
             except (PeerGone, StoreUnavailable, TimeoutError, NotStarted) as error:
                 log.warning("standby.not_made", slot=self._slot_id, reason=str(error) or type(error).__name__)
             except Superseded:
@@ -108,10 +112,11 @@ class Standby:
             if self._ready is not made:
                 self._end(made.handle)
 
-    async def _lives(self, made: Made) -> bool:
+    async def _look_after(self, made: Made) -> None:
         try:
             await made.handle.pulse(SILENT_S)
         except (PeerGone, TimeoutError):
-            self._end(made.handle)
-            return False
-        return True
+            # One that was taken meanwhile has answered since: it is the supervisor's.
+            if self._ready is made:
+                self._ready = None
+                self._end(made.handle)

@@ -86,6 +86,43 @@ async def test_one_is_ready_and_is_used_once(maker: Maker) -> None:
     assert maker.ended == ["shard-0-e2"]
 
 
+async def test_the_next_is_made_though_the_last_look_is_not_over(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a slot that is filled again sooner than the standby is looked at; then the next one is made all the same."""
+    monkeypatch.setattr(module, "LOOK_S", 0.2)
+    standby = maker.standby()
+    standby.begin()
+    await until(lambda: bool(maker.made) and maker.made[0].is_standing_by)
+    assert await standby.take() is not None
+    standby.begin()
+    await until(lambda: len(maker.made) == 2 and maker.made[1].is_standing_by)
+    await standby.close()
+    assert maker.ended == ["shard-0-e2"]
+
+
+async def test_one_that_is_in_use_is_not_ended_for_an_earlier_silence(maker: Maker) -> None:
+    """Given a standby that is asked whether it lives while it is taken; when that question is lost; then it goes on."""
+    standby = maker.standby()
+    standby.begin()
+    await until(lambda: bool(maker.made) and maker.made[0].is_standing_by)
+    handle, asked, may_fail = maker.made[0], asyncio.Event(), asyncio.Event()
+    pulse = handle.pulse
+
+    async def lost_once(timeout_s: float) -> tuple[float, int]:
+        if asked.is_set():
+            return await pulse(timeout_s)
+        asked.set()
+        await may_fail.wait()
+        raise TimeoutError
+
+    handle.pulse = lost_once  # type: ignore[method-assign]
+    await asked.wait()
+    assert await standby.take() is not None
+    may_fail.set()
+    await asyncio.sleep(0.05)
+    assert maker.ended == []
+    await standby.close()
+
+
 async def test_one_that_died_is_not_used_and_is_followed(maker: Maker) -> None:
     """Given a standby whose process is killed; then it is ended for certain and another one waits."""
     standby = maker.standby()
