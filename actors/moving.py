@@ -2,7 +2,7 @@
 
 In order: look whether slot and division exist; write the placement; ask the shard in that slot to take the division, which it
 would find by itself within a second; wait. Where it does not come to own it, the placement is put back, so that nobody tries
-again what an operator was told had failed.
+again what an operator was told had failed; unless another move has placed it elsewhere meanwhile.
 
 Not here: how it is taken (`takeover`), where divisions go that nobody has placed (`placement`).
 """
@@ -63,14 +63,19 @@ async def move(network: Network, directory: MoveDirectory, division_id: str, slo
         reason = reason or "not_ready"
     if reason:
         log.warning("division.not_moved", division=division_id, slot=slot_id, reason=reason)
-        await _place(directory, division_id, before)
+        await _place(directory, division_id, before, only_from=slot_id)
         raise MoveRefused(reason)
 
 
-async def _place(directory: MoveDirectory, division_id: str, slot_id: str) -> str:
-    """Write the placement; return what it was. Raises MoveRefused."""
+async def _place(directory: MoveDirectory, division_id: str, slot_id: str, only_from: str = "") -> str:
+    """Write the placement; return what it was. Raises MoveRefused.
+
+    `only_from`: where it says something else by now, that is another move's word, and stands.
+    """
     for _ in range(WRITE_TRIES):
         placement = await directory.read_placement()
+        if only_from and placement.slots.get(division_id) != only_from:
+            return placement.slots.get(division_id, "")
         if await directory.write_placement(division_id, slot_id, placement.version):
             return placement.slots.get(division_id, "")
     raise MoveRefused("placement_changed")

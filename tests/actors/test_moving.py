@@ -200,6 +200,30 @@ async def test_a_target_that_is_gone_leaves_the_source_at_work(local: LocalHall,
     assert (await local.directory.read_placement()).slots["main"] == "shard-0"
 
 
+async def test_a_move_that_failed_undoes_no_other(
+    local: LocalHall, hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a target that does not answer, and another move that came through meanwhile; then that one's word stands."""
+    monkeypatch.setattr(moving, "MOVE_S", 1.0)
+
+    is_asked = asyncio.Event()
+
+    async def mute(sender: str, number: int, payload: bytes) -> bytes:
+        is_asked.set()
+        await asyncio.Event().wait()
+        return b""
+
+    await local.kill_shard(1)
+    local.network.parts["shard-1-e1"] = type("Mute", (), {"receive": staticmethod(mute)})
+    first = asyncio.create_task(hall.move("main", "shard-1"))
+    await is_asked.wait()
+    await hall.move("main", "shard-2")
+    with pytest.raises(MoveRefused, match="not_ready"):
+        await first
+    assert (await local.directory.read_placement()).slots["main"] == "shard-2"
+    assert home(local) == 2
+
+
 async def test_the_bound_of_a_move(local: LocalHall, hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given a target that never answers; then the move is refused after MOVE_S, and its wish is taken back."""
     monkeypatch.setattr(moving, "MOVE_S", 0.1)
