@@ -235,6 +235,8 @@ async def answered_or_replaced(
         task.cancel()
         if watch is not None:
             watch.cancel()
+        # What it raised holds this frame, and in this process the peer's too: a division's memory would wait for the collector.
+        del task
 
 
 async def _replaced(peer: Peer, resolve: Callable[[], Awaitable[Peer]]) -> None:

@@ -188,6 +188,8 @@ class Shard:
 
     def _lose(self, division: HostedDivision) -> None:
         """Another owns it, and nobody had asked: this process slept, or was not heard."""
+        if self.divisions.get(division.division_id) is not division:
+            return  # It was let go in good order while the question was on its way.
         log.warning("division.lost", shard=self.settings.name, division=division.division_id, epoch=division.epoch)
         self._drop(division)
         if not self.divisions or not self.settings.slot_id:
@@ -366,9 +368,8 @@ class Shard:
             if unheard_ms > STALL_MS:
                 self._hearing.forgive(unheard_ms)
             self._hearing.end_leases(list(self.divisions))
-            for division_id, division in self.divisions.items():
-                if is_clock_behind(division):
-                    log.error("clock.behind_journal", division=division_id)
+            for division_id in [one for one, own in self.divisions.items() if is_clock_behind(own)]:
+                log.error("clock.behind_journal", division=division_id)
 
     async def _is_store_answering(self) -> bool:
         """Prove what is owned, and see what else is to be. No lease ends while nobody could renew it (SAFETY.md 9)."""

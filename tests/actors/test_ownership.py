@@ -1,6 +1,7 @@
 """Who may answer: redirects to the new owner, and the lease under which anything is answered (SAFETY.md 5, 13)."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -233,3 +234,27 @@ async def test_the_bound_of_a_poll_without_a_store(journal: MemoryJournal, monke
         with pytest.raises(NotOwner, match="does not say"):
             await shard.poll("g-1/main", 0, 0.0)
         assert not shard.ended.is_set()
+
+
+async def test_a_division_that_was_let_go_is_not_lost_besides(local: LocalHall, hall: Hall) -> None:
+    """Given a proof on its way while the last division moves away in good order; then its shard goes on without one."""
+    source = local.shards[0]
+    note_alive, is_moved = local.directory.note_alive, asyncio.Event()
+
+    async def late(epochs: dict[str, int], at_ms: int) -> set[str]:
+        if "main" in epochs:
+            await is_moved.wait()
+        return await note_alive(epochs, at_ms)
+
+    age(source)
+    local.directory.note_alive = late  # type: ignore[method-assign]
+    proof = asyncio.create_task(source._leases.hold(list(source.divisions.values())))
+    await asyncio.sleep(0)
+    source.divisions["main"].proved_s = time.monotonic()
+    await hall.move("main", "shard-1")
+    assert source.divisions == {}
+    is_moved.set()
+    await proof
+    assert not source.ended.is_set()
+    await hall.move("main", "shard-0")
+    assert "main" in source.divisions
