@@ -172,13 +172,14 @@ class CallHandle:
 
     # -- reading
 
-    async def view(self) -> CallView | None:
+    async def view(self, *, is_followed: bool = True) -> CallView | None:
         """The call while it is in memory, that is until `ended_retention_ms` after its end; None later.
 
-        One that went to another division is looked for there; what is not there yet, or any more, is seen from here.
+        One that went to another division is looked for there, unless it is not `is_followed`: for those whom only this
+        division knows. What is not there yet, or any more, is seen from here.
         """
         view: CallView | None = await self._hall.ask(ReadCall(self._division_id, self.call_id))
-        for _ in range(HOPS_MAX):
+        for _ in range(HOPS_MAX if is_followed else 0):
             if view is None or view.state != HANDED_OVER or view.division_id not in self._hall.division_ids:
                 break
             there: CallView | None = await self._hall.ask(ReadCall(view.division_id, self.call_id))

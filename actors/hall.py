@@ -53,6 +53,8 @@ from dispatch.views import AgentView, PositionView, QueueView
 
 FOLLOWER_NAME = "follower"
 """Its slot."""
+FOLLOWING = frozenset({"customer", "system"})
+"""Roles that mean the same in every division: their commands follow a call that was handed over."""
 MEDIA_MAILBOXES_MAX = 1_000
 STORE_S = 1.0
 """A store that answers takes milliseconds; whoever asks has waited long enough already."""
@@ -140,12 +142,13 @@ class Hall:
     async def submit(self, command: Command, division_id: str = "") -> Reply:
         """Return the engine's answer once it is durable. Raises HallUnavailable: repeat with the same command id.
 
-        A call that went to another division is followed there, as often as it may be handed over.
+        A call that went to another division is followed there, as often as it may be handed over: for its customer and for the
+        shell. Ids of agents, supervisors and operators are another division's own: they are told `moved`.
         """
         where = self._division(division_id)
         reply: Reply = await self.ask(Submit(where, command, current_traceparent()))
         for _ in range(HOPS_MAX):
-            if reply.reason != MOVED:
+            if reply.reason != MOVED or command.principal.partition(":")[0] not in FOLLOWING:
                 break
             where = self._division((reply.value or {})["division_id"])
             reply = await self.ask(Submit(where, command, current_traceparent()))

@@ -25,6 +25,9 @@ from gateway.status import Overview
 CALL_NAMESPACE = uuid.UUID("6f1c5d0e-64f3-4c0a-9a63-0f6f6d1a7a10")
 """Makes call ids out of (division, principal, message id). Changing it would make repeats into new calls."""
 
+SHOWN = ("call_id", "text", "allowed", "division_id")
+"""Of a refusal's value, the first of these that is there is told: what is in the way, is said, may be, or whom to ask."""
+
 T = TypeVar("T")
 
 
@@ -80,7 +83,7 @@ class Speaker:
         if reply.reason:
             # `already_in_call` and `call_exists` name the call that is in the way; a page shows that one instead. A limit says
             # what the customer is told, and whether a message is asked for; otherwise what would be allowed is said.
-            detail = value.get("call_id") or value.get("text") or value.get("allowed") or ""
+            detail = next((value[one] for one in SHOWN if value.get(one)), "")
             raise Refused(reply.reason, str(detail), then="message" if value.get("then") == "message" else "")
         return value
 
@@ -99,8 +102,14 @@ class Speaker:
         return view
 
     async def seen_call(self, call_id: str) -> CallView:
-        """Return the call as it is now, if the speaker may see it: staff, and whoever is in it or asked for it."""
-        view = await self.within_time(self.hall.call(call_id, self.identity.division_id).view())
+        """Return the call as it is now, if the speaker may see it: staff, and whoever is in it or asked for it.
+
+        Only a customer sees it in the division that it went to: a token of staff is good for one division, and the same
+        agent's id is somebody else's there.
+        """
+        is_followed = self.identity.role == "customer"
+        call = self.hall.call(call_id, self.identity.division_id)
+        view = await self.within_time(call.view(is_followed=is_followed))
         if view is None:
             raise Refused("unknown_call", call_id)
         inside = {"customer": [view.customer_id], "agent": [view.agent_id, *(one.agent_id for one in view.parties)]}

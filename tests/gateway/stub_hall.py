@@ -28,7 +28,7 @@ class StubHandle:
 
         return command
 
-    async def view(self) -> Any:
+    async def view(self, **_: Any) -> Any:
         if self._hall.fault is not None:
             raise self._hall.fault
         return self._hall.views.get((self._kind, self._key))

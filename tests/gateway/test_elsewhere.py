@@ -27,7 +27,7 @@ MAIN = Plan(
     ],
     [AgentPlan("m-1", name="Max")],
 )
-EAST = Plan("east", [QueuePlan(**LOANS)], [AgentPlan("e-1", name="Emma")])
+EAST = Plan("east", [QueuePlan(**LOANS)], [AgentPlan("e-1", name="Emma"), AgentPlan("m-1", name="Mia")])
 
 
 @pytest.fixture
@@ -140,3 +140,33 @@ def test_a_call_on_its_way_waits_for_its_customer() -> None:
     left = events.CallHandingOver(1, "k-1", "loans", "east", "loans", 4, 9, "queue_full")
     back = events.HandOverRefused(1, "k-1", 4, "east", "loans", "queue_full")
     assert (waiting_after("k-1", left), waiting_after("", back)) == ("", "k-1")
+
+
+async def test_ids_of_staff_mean_somebody_else_there(visitor: Visitor, token: Token, local: LocalHall) -> None:
+    """Given a call in `east` that agent m-1 of `east` has, when m-1 of `main`, or staff of `main`, ask for it, then no."""
+    customer = await visitor.greeted(token("customer", "c-1"))
+    assert (await customer.ask("call.request", REQUEST))["type"] == "ack"
+    moved = await customer.until("call.handed_over")
+    mia = await visitor.greeted(token("agent", "m-1", division_id="east"))
+    assert (await mia.ask("agent.state", {"activity": "ready"}))["type"] == "ack"
+    new = (await mia.until("reservation.new"))["data"]
+    assert (await mia.ask("reservation.accept", {"reservation_id": new["reservation_id"]}))["type"] == "ack"
+    call_id = moved["data"]["call_id"]
+    max_ = await visitor.greeted(token("agent", "m-1"))
+    offer = {"call_id": call_id, "attempt": 1, "sdp": "v=0"}
+    assert (await max_.ask("rtc.sdp_offer", offer))["data"]["reason"] == "not_yours"
+    answer = await max_.ask("call.hang_up", {"call_id": call_id})
+    assert (answer["data"]["reason"], answer["data"]["detail"]) == ("moved", "east")
+    path = f"/v1/calls/{call_id}"
+    status, problem, _ = await visitor.request("GET", path, token("agent", "m-1"))
+    assert (status, problem["reason"]) == (403, "not_yours")
+    for role in ("supervisor", "operator"):
+        status, document, _ = await visitor.request("GET", path, token(role, "s-1"))
+        assert (status, document["state"], document["agent_name"]) == (200, "handed_over", "")
+        headers = {"Idempotency-Key": f"k-{role}"}
+        status, problem, _ = await visitor.request("DELETE", path, token(role, "s-1"), headers=headers)
+        assert (status, problem["reason"]) == (409, "moved")
+        body = {"json": {"agent_id": "e-1"}, "headers": {"Idempotency-Key": f"o-{role}"}}
+        status, problem, _ = await visitor.request("PUT", f"{path}/owner", token(role, "s-1"), **body)
+        assert (status, problem["reason"]) == (409, "moved")
+    assert (await mia.ask("call.hang_up", {"call_id": call_id}))["type"] == "ack"
