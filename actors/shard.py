@@ -151,15 +151,20 @@ class Shard:
         await self._guard(self._takeover.follow)
 
     async def start(self) -> None:
-        """Own the divisions, come back from the journal, and begin to take turns."""
+        """Begin to take turns, own the divisions, come back from the journal. What it raises has ended the shard."""
         await self.disk.look()
-        await self._takeover.start()
+        # What has been read is served at once, while the rest still is being read.
         self._tasks = [
             asyncio.create_task(self._guard(self._take_turns), name="turns"),
-            asyncio.create_task(self._guard(self._keep_alive), name="alive"),
             asyncio.create_task(self._guard(self.disk.watch), name="disk"),
             asyncio.create_task(self._guard(self.journal_room.watch), name="journal-room"),
         ]
+        try:
+            await self._takeover.start()
+        except BaseException:
+            await self.abort()
+            raise
+        self._tasks.append(asyncio.create_task(self._guard(self._keep_alive), name="alive"))
         with contextlib.suppress(StoreUnavailable):  # It is looked at again in a second.
             await self._takeover.look()
 
@@ -304,6 +309,10 @@ class Shard:
         unproved = [hosted[one] for one in works_by_division if one in hosted and one not in durable]
         if unproved:
             await self._appending.again(lambda: self._leases.hold(unproved))
+        took_ms = int((time.monotonic() - began_s) * 1_000)
+        if took_ms > STALL_MS:
+            # Whatever it waited for, an append, a proof or a replay: nothing was heard meanwhile.
+            self._make_up_for(took_ms)
         shown = {one: own for one, own in hosted.items() if one in durable or self.divisions.get(one) is own}
         self._release(shown, works, replies)
         if works or appends:
@@ -316,7 +325,6 @@ class Shard:
         appended = await self._appending.append(appends)
         if appended.took_ms > STALL_MS:
             log.warning("journal.stalled", shard=self.settings.name, took_ms=appended.took_ms)
-            self._make_up_for(appended.took_ms)
         for one in appends:
             division = self.divisions.get(one.division_id)
             if division is None or division.epoch != one.epoch:

@@ -71,6 +71,30 @@ async def test_divisions_start_beside_each_other(journal: MemoryJournal, monkeyp
         assert sorted(local.shards[0].divisions) == ["east", "main"]
 
 
+async def test_a_slow_division_keeps_no_other_waiting(journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a division that is still being read; then one that has been is served already."""
+    is_read = asyncio.Event()
+    read_snapshot = journal.read_snapshot
+
+    async def slow(division_id: str) -> Any:
+        if division_id == "east":
+            await is_read.wait()
+        return await read_snapshot(division_id)
+
+    async with local_hall(PLAN, journal, (EAST,)) as local:
+        hall = local.hall("g-1")
+        assert (await hall.call("call-1").request("c-1", "slow")).is_accepted
+        await local.kill_shard()
+        monkeypatch.setattr(journal, "read_snapshot", slow)
+        started = asyncio.create_task(local.start_shard())
+        view = await hall.call("call-1").view()
+        assert view is not None
+        assert not started.done()
+        is_read.set()
+        assert sorted((await started).divisions) == ["east", "main"]
+        await hall.close()
+
+
 async def test_a_bad_division_keeps_no_other_from_starting(
     journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

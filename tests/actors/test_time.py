@@ -223,6 +223,35 @@ async def test_an_append_that_stalls_ends_no_lease(
     assert "m-1" in (await hall.status())["divisions"]["main"]["media_rooms"]
 
 
+async def test_a_stall_in_which_nothing_was_decided_is_one_too(
+    journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8: given a ringing call, and a store that is silent beyond its end while only a read waits for it; then it rings on."""
+    monkeypatch.setattr(shard, "STALL_MS", 500)
+    async with local_hall(PLAN, journal) as local:
+        hall = local.hall("g-1")
+        reservation_id = await ringing(hall)
+        silent, note_alive = True, local.directory.note_alive
+
+        async def refuse(epochs: dict[str, int], at_ms: int) -> set[str]:
+            if silent:
+                raise StoreUnavailable("timeout")
+            return await note_alive(epochs, at_ms)
+
+        local.directory.note_alive = refuse  # type: ignore[method-assign]
+        assert local.shard is not None
+        local.shard.divisions["main"].proved_s -= 30.0
+        read = asyncio.create_task(hall.call("call-1").view())
+        await asyncio.sleep(1.5)
+        assert not read.done()
+        silent = False
+        await read
+        assert (await hall.agent("anna").accept(reservation_id)).is_accepted
+        kinds = [type(event) for event in await history(journal) if isinstance(event, Resumed | ReservationClosed)]
+        assert kinds == [Resumed]
+        await hall.close()
+
+
 async def test_a_frozen_shard_gives_the_time_back(
     local: LocalHall, hall: Hall, journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
