@@ -1,23 +1,32 @@
 # Two commands matter: `make run` and `make test`. Both build what they need; nothing is installed outside .venv,
-# except Chromium for the browser tests and Debian's Redis for the store's, where this is allowed.
+# except Chromium for the browser tests and Debian's Redis for the store's, where this is allowed. The engine is compiled where
+# there is a C compiler, once for its sources (setup.py); TELLERHALL_COMPILED=0 asks for plain Python instead.
 
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= data
 PYTEST := $(BIN)/python -m pytest
+ENGINE := $(BIN)/python setup.py -q engine
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test test-fast check lock loadtest soak bench-engine bench-estimate bench-shard bench-move bench-media clean chromium redis-server
+.PHONY: run test test-fast engine check lock loadtest soak bench-engine bench-estimate bench-shard bench-move bench-media clean chromium redis-server
 
 run: $(VENV)/.installed ## start Tellerhall on this machine with the demo hall
+	@$(ENGINE)
 	@$(BIN)/tellerhall up --data $(DATA) $(ARGS)
 
-test: check chromium redis-server ## everything CI checks
+test: check chromium redis-server ## everything CI checks; the engine's own tests in both modes
+	@$(ENGINE)
 	$(PYTEST) tests
+	TELLERHALL_COMPILED=0 $(PYTEST) tests/engine tests/scenarios
 
 test-fast: $(VENV)/.installed-dev ## no browser, no cluster
+	@$(ENGINE)
 	$(PYTEST) -m "not ray and not browser" tests
+
+engine: $(VENV)/.installed-dev ## compile the engine, as the others do by themselves
+	@$(ENGINE)
 
 check: $(VENV)/.installed-dev ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -26,12 +35,15 @@ check: $(VENV)/.installed-dev ## format, lint, types, import contracts
 	$(BIN)/lint-imports
 
 soak: $(VENV)/.installed-dev ## engine and twin walk through random halls for an hour; SOAK_S=60: a minute
+	@$(ENGINE)
 	$(BIN)/python -m tests.engine.soak
 
 loadtest: $(VENV)/.installed-dev ## a minute of 300 virtual customers and 60 virtual agents; results in out/loadtest
+	@$(ENGINE)
 	$(BIN)/python -m loadtest $(ARGS)
 
 bench-engine bench-estimate bench-shard bench-move bench-media: bench-%: $(VENV)/.installed-dev ## figures; QUICK=1: a shorter time at the same scale
+	@$(ENGINE)
 	$(BIN)/python -m bench.$*
 
 lock: $(VENV)/.installed-dev ## pin all dependencies anew

@@ -36,7 +36,8 @@ def build_id() -> str:
 
 
 def _digest(package: str) -> str:
-    [folder] = importlib.import_module(package).__path__
+    # The last: a compiled engine stands before the sources that it was made of, and is named after them.
+    *_, folder = importlib.import_module(package).__path__
     digest = hashlib.sha256()
     for path in sorted(Path(folder).rglob("*.py")):
         source = path.read_bytes()

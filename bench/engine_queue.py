@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from bench.measuring import IS_QUICK, SEED, START_MS, settled
 from bench.peers import Day, serve_with_ciw, serve_with_simpy
+from dispatch import IS_COMPILED
 from dispatch import commands as cm
 from dispatch.engine import Engine
 from dispatch.events import CallReserved, Event
@@ -179,7 +180,8 @@ def measure() -> dict[str, float]:
     arrival_rate = AGENTS_COUNT * LOAD / SERVICE_S_MEAN
     expected_s = predict(Pool(arrival_rate, 1 / SERVICE_S_MEAN, AGENTS_COUNT)).wait_mean
     print(
-        f"(a) one queue, {AGENTS_COUNT} agents, load {LOAD}, {CALLS_COUNT:,} calls, {ROUNDS} rounds in turns, medians"
+        f"(a) one queue, {AGENTS_COUNT} agents, load {LOAD}, {CALLS_COUNT:,} calls, {ROUNDS} rounds in turns, medians; "
+        f"engine {'compiled' if IS_COMPILED else 'as plain Python'}"
     )
     print(f"    mean wait {serve_with_simpy(day):.3f} s for all three; Erlang C {expected_s:.3f} s")
     columns = [("engine", [one.engine_s for one in rounds]), ("ciw", [one.ciw_s for one in rounds])]

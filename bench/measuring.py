@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median
 from time import thread_time_ns
 
+from dispatch import IS_COMPILED
+
 SEED = 20_261_123
 START_MS = 1_700_000_000_000
 IS_QUICK = os.environ.get("QUICK", "") not in ("", "0")
@@ -43,10 +45,14 @@ def clock_ns() -> int:
 
 
 def machine() -> str:
-    """Name processor, cores, Python and commit: a figure without them says nothing."""
+    """Name processor, cores, Python, commit and how the engine runs: a figure without them says nothing."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
     )
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return f"{model} x{os.cpu_count()}, Python {platform.python_version()}, commit {commit.stdout.strip() or 'unknown'}"
+    engine = "compiled" if IS_COMPILED else "plain Python"
+    return (
+        f"{model} x{os.cpu_count()}, Python {platform.python_version()}, commit {commit.stdout.strip() or 'unknown'}, "
+        f"engine {engine}"
+    )

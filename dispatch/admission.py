@@ -1,5 +1,7 @@
 """The decision to admit a call: who may ask for what, which limits it meets, for whom it is kept."""
 
+from typing import Final
+
 from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch import lifecycle as lc
@@ -15,7 +17,7 @@ from dispatch.plan import meets
 from dispatch.state import State
 from dispatch.wishes import NEVER_MS, Favourite, Wishes
 
-_NO_WISHES = Wishes()
+_NO_WISHES: Final = Wishes()
 
 
 def request_call(engine: Decider, command: cm.RequestCall) -> Reply:

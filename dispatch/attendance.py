@@ -1,5 +1,7 @@
 """Decisions about presence: connections and their grace, an agent's activity, an outage of the shell itself."""
 
+from typing import Final
+
 from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch import lifecycle as lc
@@ -10,7 +12,7 @@ from dispatch.model import Agent, Call, Recipient
 from dispatch.patience import release_kept
 from dispatch.reservations import end_wrap_ups, give_back_reservations
 
-OUTAGE_MS_MAX = 1 << 40
+OUTAGE_MS_MAX: Final = 1 << 40
 """34 years: whoever says more has misread a clock, and deadlines must stay numbers of 64 bits."""
 
 

@@ -10,7 +10,7 @@ O(pools of the agent x log n), amortised.
 
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dispatch import lifecycle as lc
 from dispatch.model import Agent, Call
@@ -47,7 +47,7 @@ def _fewest_calls(agent: Agent, queue: QueuePlan, now_ms: int) -> int:
     return agent.answered_count
 
 
-_BUILT_IN: dict[str, KeyFunction] = {
+_BUILT_IN: Final[dict[str, KeyFunction]] = {
     "longest_idle": _longest_idle,
     "most_skilled": _most_skilled,
     "least_occupied": _least_occupied,

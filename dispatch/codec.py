@@ -11,7 +11,7 @@ and its structs are what makes an event cost 0.1 us instead of 1 (docs/DECISIONS
 import hashlib
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -26,15 +26,15 @@ from dispatch.plan import Plan, QueuePlan
 from dispatch.state import State
 from dispatch.upgrading import upgraded
 
-ENTRY_VERSION = 3
+ENTRY_VERSION: Final = 3
 """2: events of the whole routing engine (2026-11). 3: calls that go to another division."""
-SNAPSHOT_VERSION = 3
+SNAPSHOT_VERSION: Final = 3
 """2: several reservations a call, wishes, parties; answers in lists. 3: calls that go to another division."""
 
 T = TypeVar("T")
 
-_encoder = msgspec.msgpack.Encoder()
-_command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+_encoder: Final = msgspec.msgpack.Encoder()
+_command_decoder: Final[msgspec.msgpack.Decoder[Command]] = msgspec.msgpack.Decoder(Command)
 
 
 class UnknownVersion(Exception):
@@ -77,8 +77,8 @@ class Snapshot(Struct, array_like=True):
     records: Records
 
 
-_entry_decoder: msgspec.msgpack.Decoder[Entry] = msgspec.msgpack.Decoder(Entry)
-_snapshot_decoder: msgspec.msgpack.Decoder[Snapshot] = msgspec.msgpack.Decoder(Snapshot)
+_entry_decoder: Final[msgspec.msgpack.Decoder[Entry]] = msgspec.msgpack.Decoder(Entry)
+_snapshot_decoder: Final[msgspec.msgpack.Decoder[Snapshot]] = msgspec.msgpack.Decoder(Snapshot)
 
 
 # -- commands
@@ -111,7 +111,7 @@ def is_writable(command: Command) -> bool:
     return True
 
 
-_ADDED: dict[type[Struct], tuple[str, object, Callable[[Struct], tuple[object, ...]]]] = {
+_ADDED: Final[dict[type[Struct], tuple[str, object, Callable[[Struct], tuple[object, ...]]]]] = {
     kind: (added, default, attrgetter(*(name for name in kind.__struct_fields__ if name != added)))
     for kind, added, default in ((cm.RequestCall, "wishes", None), (cm.DeclineReservation, "is_busy", False))
 }

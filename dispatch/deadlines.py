@@ -5,7 +5,7 @@ taken out of the timers, and all of them can be made anew from the records.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dispatch import lifecycle as lc
 from dispatch import timers as tm
@@ -109,7 +109,7 @@ def _is_phase_due(state: "State", timer: Timer) -> bool:
     return queue is not None and queue.phase_until_ms == timer[0]
 
 
-IS_DUE: dict[int, Callable[["State", Timer], bool]] = {
+IS_DUE: Final[dict[int, Callable[["State", Timer], bool]]] = {
     tm.RESERVATION: _is_reservation_due,
     tm.MEDIA: _is_media_due,
     tm.WRAP_UP: _is_wrap_up_due,

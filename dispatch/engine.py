@@ -14,7 +14,7 @@ state changes (`folding`).
 
 from collections.abc import Callable, Iterable
 from heapq import heappop
-from typing import Any
+from typing import Any, Final
 
 from dispatch import commands as cm
 from dispatch import timers as tm
@@ -25,7 +25,7 @@ from dispatch.deadlines import IS_DUE
 from dispatch.effects import Effect, Notify, Reply
 from dispatch.ending import forget, hang_up
 from dispatch.events import Answered, Event, WrapUpEnded
-from dispatch.folding import ARMS, apply
+from dispatch.folding import apply
 from dispatch.folding_answers import answer_to, decode_value
 from dispatch.handing import HANDING_EVENTS, MOVED, owed, redirected
 from dispatch.handing_back import end_handed_call, expire_hand_over, report_end_told, report_hand_over
@@ -33,6 +33,7 @@ from dispatch.handing_in import admit_hand_over, revoke_hand_over
 from dispatch.inviting import accept_invitation, expire_invitation, invite_customer
 from dispatch.joint import expire_joint
 from dispatch.limits import change_phase, expire_wait
+from dispatch.matching import Decider
 from dispatch.model import KEY_PREFIX, KEY_RETENTION_MS
 from dispatch.patience import end_window, relax, request_callback, set_priority
 from dispatch.placing import place
@@ -53,7 +54,6 @@ from dispatch.rooms import (
     report_recording_sealed,
     report_recording_started,
 )
-from dispatch.state import State
 from dispatch.talking import (
     complete_transfer,
     end_hold,
@@ -66,7 +66,7 @@ from dispatch.talking import (
 )
 from dispatch.timers import Timer
 
-DECISIONS: dict[type[Any], Callable[["Engine", Any], Reply]] = {
+DECISIONS: Final[dict[type[Any], Callable[["Engine", Any], Reply]]] = {
     cm.ApplyPlan: apply_plan,
     cm.Connect: connect,
     cm.Disconnect: disconnect,
@@ -108,18 +108,12 @@ DECISIONS: dict[type[Any], Callable[["Engine", Any], Reply]] = {
     cm.ReportEndTold: report_end_told,
 }
 
-REFERRING = frozenset({cm.AcceptReservation, cm.ReportConnected})
+REFERRING: Final = frozenset({cm.AcceptReservation, cm.ReportConnected})
 """Commands that only name what is known here, or are refused: nothing of their own is journaled, or stands in the answer."""
 
 
-class Engine:
+class Engine(Decider):
     """Decides for one division. Owned by one shard, the simulator or a test; not shared."""
-
-    def __init__(self, division_id: str) -> None:
-        self.state = State(division_id)
-        self.state.is_live = True
-        self.now_ms = 0
-        self._events: list[Event] = []
 
     @classmethod
     def restore(cls, division_id: str, data: bytes) -> "Engine":
@@ -214,12 +208,6 @@ class Engine:
             self.wake()
         return self.state.timers.first_ms(IS_DUE, self.state)
 
-    def emit(self, event: Event) -> None:
-        """Apply a decided event and hand it out with this step. For deciding code only."""
-        # `apply` without its clock: here `state.now_ms` is this step's already.
-        ARMS[type(event)](self.state, event)
-        self._events.append(event)
-
     def _effects_of(self, events: list[Event]) -> list[Effect]:
         state = self.state
         effects: list[Effect] = [Notify(*notice) for notice in state.notices]
@@ -290,7 +278,7 @@ class Engine:
         return digest(self.state)
 
 
-EXPIRIES: dict[int, Callable[["Engine", Timer], None]] = {
+EXPIRIES: Final[dict[int, Callable[["Engine", Timer], None]]] = {
     tm.RESERVATION: lambda engine, timer: expire(engine, engine.state.calls[timer[2]], timer[3]),
     tm.MEDIA: lambda engine, timer: expire_media(engine, engine.state.calls[timer[2]]),
     tm.WRAP_UP: lambda engine, timer: engine.emit(WrapUpEnded(engine.now_ms, timer[3], timer[2], "time")),

@@ -11,30 +11,28 @@ Fed by `dispatch/folding.py` through the functions below, one `Pace` a queue, in
 How far each estimator is off is measured by `bench/estimate.py` and printed in docs/routing.md.
 """
 
-from typing import Final, Protocol
-
-from msgspec import Struct
+from typing import Final, NamedTuple, Protocol
 
 from dispatch.model import Pace
 
-GAP_WEIGHT = 8
+GAP_WEIGHT: Final = 8
 """Jacobson and Karels 1988 use the same for round-trip times."""
-GAP_MS_MAX = 600_000
+GAP_MS_MAX: Final = 600_000
 """A pause longer than 10 minutes (nobody called) says nothing about how fast the queue is served."""
-TALK_WEIGHT = 32
-LINE_WEIGHT = 32
+TALK_WEIGHT: Final = 32
+LINE_WEIGHT: Final = 32
 """Calls that left the line, over which its pace is smoothed: of 16, 32 and 64 the least error, by little (2026-11-24)."""
-LEFT_UNIT = 1_024
+LEFT_UNIT: Final = 1_024
 """One call that left, in `Pace.left_units`: so that the decay of a small integer does not round it away."""
-GONE_UNIT = LEFT_UNIT // 2
+GONE_UNIT: Final = LEFT_UNIT // 2
 """Who gives up stands anywhere in the line: only those behind move up, on average half of it."""
-PAUSE_PACES_MAX = 4
+PAUSE_PACES_MAX: Final = 4
 """A line that stands still counts for at most so many of its paces, but for `GAP_MS_MAX` at least: callbacks wait all night."""
-HEAD_WEIGHT = 4
+HEAD_WEIGHT: Final = 4
 """Of four parts one is the head's wait."""
 
 
-class Place(Struct, frozen=True):
+class Place(NamedTuple):
     """Where somebody stands who asks how long it will take."""
 
     position: int

@@ -8,7 +8,7 @@ replay can neither choose differently nor send anything. Here: a call's way. Bes
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from dispatch import events as ev
 from dispatch import lifecycle as lc
@@ -160,7 +160,12 @@ def _joint_accepted(state: State, event: ev.JointAccepted) -> None:
     state.tell_parties(call, event)
 
 
-_COUNTED = {"expired": "missed_count", "declined": "declined_count", "busy": "busy_count", "agent_lost": "lost_count"}
+_COUNTED: Final = {
+    "expired": "missed_count",
+    "declined": "declined_count",
+    "busy": "busy_count",
+    "agent_lost": "lost_count",
+}
 
 
 def _reservation_closed(state: State, event: ev.ReservationClosed) -> None:
@@ -274,7 +279,7 @@ def _call_forgotten(state: State, event: ev.CallForgotten) -> None:
             drop_customer(state, recipient)
 
 
-ARMS: dict[type[Any], Callable[[State, Any], None]] = {
+ARMS: Final[dict[type[Any], Callable[[State, Any], None]]] = {
     ev.CallQueued: _call_queued,
     ev.CallReserved: _call_reserved,
     ev.ReservationAccepted: _reservation_accepted,

@@ -1,7 +1,7 @@
 """The arms of `apply` that concern remembered answers, and time that nobody could be heard in."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -10,9 +10,9 @@ from dispatch import events as ev
 from dispatch.model import ANSWERS_MAX, KEY_PREFIX, KEY_RETENTION_MS, Remembered
 from dispatch.state import State
 
-_encoder = msgspec.msgpack.Encoder()
+_encoder: Final = msgspec.msgpack.Encoder()
 
-_decoder: msgspec.msgpack.Decoder[dict[str, Any]] = msgspec.msgpack.Decoder(dict[str, Any])
+_decoder: Final[msgspec.msgpack.Decoder[dict[str, Any]]] = msgspec.msgpack.Decoder(dict[str, Any])
 
 
 def decode_value(data: bytes) -> dict[str, Any] | None:
@@ -20,7 +20,7 @@ def decode_value(data: bytes) -> dict[str, Any] | None:
     return _decoder.decode(data) if data else None
 
 
-SCANNED_MAX = 8
+SCANNED_MAX: Final = 8
 """Answers of one principal that are looked through; a dictionary for fewer would cost more memory than it saves time."""
 
 

@@ -188,7 +188,7 @@ def reservation_after(state: str, event: ev.Event) -> None:
     outcomes = RESERVATION[state].get(kind)
     if outcomes is None and kind is not ev.JointAccepted:
         raise ImpossibleEvent(f"{kind.__name__} cannot happen to a reservation that is {state}: {event!r}")
-    if isinstance(event, ev.ReservationClosed) and event.outcome not in (outcomes or ()):
+    if type(event) is ev.ReservationClosed and event.outcome not in (outcomes or ()):
         raise ImpossibleEvent(f"{event.outcome!r} is no way for a reservation to end: {event!r}")
 
 

@@ -4,7 +4,7 @@ A limit has a cause (`queue_closed`, `no_agents`, `queue_full`, `waited_too_long
 that is possible is taken. New calls are led by `admit`, before they exist; calls that wait already by `lead_on`.
 """
 
-from msgspec import Struct
+from typing import Final, NamedTuple
 
 from dispatch import events as ev
 from dispatch import lifecycle as lc
@@ -21,11 +21,11 @@ from dispatch.plan import Way, meets
 from dispatch.state import State
 from dispatch.wishes import NEVER_MS, Wishes
 
-MOVES_MAX = 4
+MOVES_MAX: Final = 4
 """Overflows of one call; a ring of full queues ends here."""
 
 
-class Entrant(Struct, frozen=True, gc=False):
+class Entrant(NamedTuple):
     """A call that asks to be let in, or to be moved."""
 
     customer_id: str
@@ -36,7 +36,7 @@ class Entrant(Struct, frozen=True, gc=False):
     """It may go to another division."""
 
 
-class Outcome(Struct, frozen=True, gc=False):
+class Outcome(NamedTuple):
     """Where a call goes: into `queue`, or nowhere (`refused` names the limit)."""
 
     queue: Queue

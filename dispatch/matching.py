@@ -12,25 +12,32 @@ Here are cases 1 and 2; `placing` tells the cases apart. Cost: O(queues of the a
 calls may wait at all (`admission`, `limits`).
 """
 
-from typing import Protocol
+from typing import final
 
 from dispatch.choice import Candidate, Entry
 from dispatch.events import CallReserved, Event
+from dispatch.folding import ARMS
 from dispatch.lanes import Lane, Queue
 from dispatch.model import Call
 from dispatch.state import State
 from dispatch.waiting import Key
 
 
-class Decider(Protocol):
-    """What deciding code may use of the engine: the state to read, the instant, and `emit`."""
+class Decider:
+    """What deciding code uses of the engine: the state to read, the instant, and `emit`."""
 
-    state: State
-    now_ms: int
+    def __init__(self, division_id: str) -> None:
+        self.state = State(division_id)
+        self.state.is_live = True
+        self.now_ms = 0
+        self._events: list[Event] = []
 
+    @final
     def emit(self, event: Event) -> None:
-        """Apply a decided event and hand it out with this step."""
-        ...
+        """Apply a decided event and hand it out with this step. For deciding code only."""
+        # `apply` without its clock: here `state.now_ms` is this step's already.
+        ARMS[type(event)](self.state, event)
+        self._events.append(event)
 
 
 def is_eligible(engine: Decider, candidate: Candidate, call: Call, lane: Lane) -> bool:

@@ -4,11 +4,14 @@ They are msgspec structs so that a snapshot is their plain encoding. What can be
 idle agents, timers) is not here but in `dispatch/state.py`, rebuilt after a restore.
 """
 
+from typing import Final
+
 from msgspec import Struct, field
 
 from dispatch import lifecycle as lc
 from dispatch.events import Event
 from dispatch.handing_facts import Handing
+from dispatch.waiting import key_of
 from dispatch.wishes import Favourite, Wishes
 
 KEPT_EVENTS_MAX = 256
@@ -17,11 +20,9 @@ KEPT_EVENTS_MS = 900_000
 """And for how long: 27,000 agents with 256 events each would be over 1 GB; who was away for longer gets a snapshot."""
 ANSWERS_MAX = 64
 """Answers kept per connected principal (SAFETY.md 6)."""
-KEY_RETENTION_MS = 86_400_000
+KEY_RETENTION_MS: Final = 86_400_000
 """REST idempotency keys are answered for 24 h (SAFETY.md 6)."""
-ABSOLUTE_MS = 1 << 52
-"""How much earlier an absolute call is due: before any call that is not, and among themselves as ever."""
-KEY_PREFIX = "key:"
+KEY_PREFIX: Final = "key:"
 """Command ids that start so are REST idempotency keys."""
 
 
@@ -144,7 +145,7 @@ class Call(Struct, array_like=True, gc=False, kw_only=True):
     @property
     def key(self) -> tuple[int, int]:
         """The one order key of waiting lines (ROUTING.md 3): absolute first, then who is due first, then who came first."""
-        return (self.due_at_ms - ABSOLUTE_MS if self.is_absolute else self.due_at_ms, self.order)
+        return key_of(self)[:2]
 
     def room(self) -> Room | None:
         """The room that counts, or None before the first accept and after a loss at the end."""
@@ -180,7 +181,7 @@ class WrapUpWork(Struct, array_like=True, gc=False):
     """Whose `wrap_up_ms_max` bounds an extension, even when the call has left memory."""
 
 
-class Agent(Struct, array_like=True, kw_only=True):
+class Agent(Struct, array_like=True, gc=False, kw_only=True):
     """One employee: what the plan says, and what occupies the person now."""
 
     id: str

@@ -31,7 +31,7 @@ def _pending(engine: Decider, reservation_id: str, agent_id: str, principal: str
 def accept(engine: Decider, command: cm.AcceptReservation) -> Reply:
     """Bridge the call to the agent, or say why it is too late."""
     found = _pending(engine, command.reservation_id, command.agent_id, command.principal)
-    if isinstance(found, Reply):
+    if not isinstance(found, tuple):
         return found
     call, reservation = found
     if reservation.is_accepted:
@@ -77,7 +77,7 @@ def _accept_joint(engine: Decider, call: Call, reservation: Reservation) -> None
 def decline(engine: Decider, command: cm.DeclineReservation) -> Reply:
     """Give the call back to its old place; the others are asked first, this agent again after `decline_delay_ms`."""
     found = _pending(engine, command.reservation_id, command.agent_id, command.principal)
-    if isinstance(found, Reply):
+    if not isinstance(found, tuple):
         return found
     if len(command.reason) > cm.MAX_TEXT:
         return Reply("bad_value")

@@ -4,6 +4,8 @@ The engine knows no worker; it journals the one the shell chose before the room 
 (call, attempt); one about an attempt that no longer counts changes nothing.
 """
 
+from typing import Final
+
 from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch import lifecycle as lc
@@ -14,9 +16,9 @@ from dispatch.matching import Decider
 from dispatch.model import Call, Room
 from dispatch.state import State
 
-PARTIES = ("customer", "agent")
+PARTIES: Final = ("customer", "agent")
 
-ROOM_EVENTS = frozenset(
+ROOM_EVENTS: Final = frozenset(
     {ev.ReservationAccepted, ev.RoomAssigned, ev.RoomLost, ev.CallRequeued, ev.CallTransferred, ev.CallEnded}
 )
 """Events after which a call's rooms may want something of the shell."""
@@ -43,7 +45,7 @@ def _find_current(engine: Decider, call_id: str, attempt: int) -> tuple[Call, Ro
 def assign(engine: Decider, command: cm.AssignRoom) -> Reply:
     """Journal the worker; the room opens only afterwards."""
     found = _find_current(engine, command.call_id, command.attempt)
-    if isinstance(found, Reply):
+    if not isinstance(found, tuple):
         return found
     if found[1].state != lc.REQUESTED:
         return Reply("wrong_state", {"state": found[1].state})
@@ -56,7 +58,7 @@ def assign(engine: Decider, command: cm.AssignRoom) -> Reply:
 def report_opened(engine: Decider, command: cm.ReportRoomOpened) -> Reply:
     """The room stands; both parties are told to come."""
     found = _find_current(engine, command.call_id, command.attempt)
-    if isinstance(found, Reply):
+    if not isinstance(found, tuple):
         return found
     room = found[1]
     if room.state == lc.OPEN:
@@ -70,7 +72,7 @@ def report_opened(engine: Decider, command: cm.ReportRoomOpened) -> Reply:
 def report_failed(engine: Decider, command: cm.ReportRoomFailed) -> Reply:
     """The room is gone: a new attempt begins while the call's time for it lasts."""
     found = _find(engine, command.call_id, command.attempt)
-    if isinstance(found, Reply):
+    if not isinstance(found, tuple):
         return found
     lose_room(engine, *found, command.reason)
     return Reply()
@@ -79,7 +81,7 @@ def report_failed(engine: Decider, command: cm.ReportRoomFailed) -> Reply:
 def report_closed(engine: Decider, command: cm.ReportRoomClosed) -> Reply:
     """A closing room is gone; one that still counts is lost and asked for anew."""
     found = _find(engine, command.call_id, command.attempt)
-    if isinstance(found, Reply):
+    if not isinstance(found, tuple):
         return found
     lose_room(engine, *found, "closed_by_worker")
     return Reply()
@@ -110,7 +112,7 @@ def lose_worker(engine: Decider, command: cm.LoseWorker) -> Reply:
 def report_party_joined(engine: Decider, command: cm.ReportPartyJoined) -> Reply:
     """The party sends; with the other one and the recording, the call stands."""
     found = _find_current(engine, command.call_id, command.attempt)
-    if isinstance(found, Reply):
+    if not isinstance(found, tuple):
         return found
     if command.party not in PARTIES:
         return Reply("bad_value", {"allowed": list(PARTIES)})
@@ -123,7 +125,7 @@ def report_party_joined(engine: Decider, command: cm.ReportPartyJoined) -> Reply
 def report_party_left(engine: Decider, command: cm.ReportPartyLeft) -> Reply:
     """The party is gone from the room; from the first loss on the call has `reconnect_grace_ms` to stand again."""
     found = _find_current(engine, command.call_id, command.attempt)
-    if isinstance(found, Reply):
+    if not isinstance(found, tuple):
         return found
     if command.party in found[0].joined:
         # The first loss counts: parties who leave in turn do not keep a call alive that nobody can hear.
@@ -135,7 +137,7 @@ def report_party_left(engine: Decider, command: cm.ReportPartyLeft) -> Reply:
 def report_recording_started(engine: Decider, command: cm.ReportRecordingStarted) -> Reply:
     """The party is recorded; that may have been the last thing the call waited for."""
     found = _find_current(engine, command.call_id, command.attempt)
-    if isinstance(found, Reply):
+    if not isinstance(found, tuple):
         return found
     if command.party not in PARTIES:
         return Reply("bad_value", {"allowed": list(PARTIES)})
@@ -148,7 +150,7 @@ def report_recording_started(engine: Decider, command: cm.ReportRecordingStarted
 def report_recording_failed(engine: Decider, command: cm.ReportRecordingFailed) -> Reply:
     """A log cannot be written: where recording is required the call ends by name, elsewhere it goes on and all are told."""
     found = _find_current(engine, command.call_id, command.attempt)
-    if isinstance(found, Reply):
+    if not isinstance(found, tuple):
         return found
     if command.party not in PARTIES:
         return Reply("bad_value", {"allowed": list(PARTIES)})

@@ -30,7 +30,7 @@ from dispatch.model import (
 from dispatch.needs import need_at, own_needs
 from dispatch.plan import Plan, QueuePlan, meets
 from dispatch.timers import Timers
-from dispatch.waiting import Key, WaitingLine
+from dispatch.waiting import Key, WaitingLine, key_of
 
 
 class State:
@@ -150,7 +150,7 @@ class State:
 
     def key(self, call: Call) -> Key:
         """The call's key in its waiting line."""
-        return (*call.key, call.id)
+        return key_of(call)
 
     def line_up(self, call: Call) -> None:
         """The call waits (again): at the end of this step it is placed, at an agent or at its place in the line."""

@@ -201,7 +201,7 @@ def invite_party(engine: Decider, command: cm.InviteParty) -> Reply:
         if command.to_agent_id
         else _of_queue(engine, call, command.to_queue_id)
     )
-    if isinstance(found, Reply):
+    if not isinstance(found, tuple):
         return found
     candidate, queue, rule, key = found
     attempt = call.attempt + 1
@@ -250,7 +250,7 @@ def _of_queue(engine: Decider, call: Call, queue_id: str) -> tuple[Candidate, Qu
         return Reply("unknown_queue", {"queue_id": queue_id})
     # For its need alone: what the call itself asks for, and whom it refused, concerns the agent it waits for.
     pool = state.pool(queue.plan.need, queue.plan)
-    inside = [call.agent_id, *(one.agent_id for one in call.parties), *(one.agent_id for one in call.reservations)]
+    inside = [call.agent_id, *[one.agent_id for one in call.parties], *[one.agent_id for one in call.reservations]]
     entry = pool.first(call, engine.now_ms, [state.candidates[one] for one in inside if one in state.candidates])
     if entry is None:
         return Reply("no_agent_free", {"queue_id": queue_id})

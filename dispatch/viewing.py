@@ -1,5 +1,7 @@
 """Reads: values made from the state for callers. Costs are named where they grow."""
 
+from typing import Final
+
 from dispatch import lifecycle as lc
 from dispatch.estimate import Place, estimated_wait_ms
 from dispatch.events import CallReserved
@@ -7,7 +9,7 @@ from dispatch.model import Agent, Call, Pace, agent_recipient
 from dispatch.state import State
 from dispatch.views import AgentView, CallView, PartyView, PositionView, QueueView, RoomView, SessionView, WrapUpView
 
-_NO_PACE = Pace()
+_NO_PACE: Final = Pace()
 
 
 def call_view(state: State, call_id: str) -> CallView | None:

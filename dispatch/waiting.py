@@ -7,11 +7,22 @@ faster below a million entries, and a heap knows no positions.
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from dispatch.model import Call
 
 Key = tuple[int, int, str]
 """(due_at_ms, order, call id)."""
 
-BUCKET = 512
+BUCKET: Final = 512
+ABSOLUTE_MS: Final = 1 << 52
+"""How much earlier an absolute call is due: before any call that is not, and among themselves as ever."""
+
+
+def key_of(call: "Call") -> Key:
+    """The one order of waiting lines (ROUTING.md 3): absolute first, then who is due first, then who came first."""
+    return (call.due_at_ms - ABSOLUTE_MS if call.is_absolute else call.due_at_ms, call.order, call.id)
 
 
 class WaitingLine:

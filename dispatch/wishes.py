@@ -4,7 +4,7 @@
 Who may wish for what is decided in `dispatch/admission.py`.
 """
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct, field
 
@@ -54,5 +54,5 @@ class Favourite(Struct, array_like=True, frozen=True, gc=False):
     """Until then nobody else is asked; `NEVER_MS`: never anybody else. Past: first, if free."""
 
 
-NEVER_MS = 1 << 52
+NEVER_MS: Final = 1 << 52
 """An instant that does not come (142,000 years): for 'never asked' and 'never anybody else'. Fits a JSON number."""

@@ -22,7 +22,7 @@ FUNCTION_LINES_MAX = 60
 SHORT_FUNCTION_LINES = 30
 SHORT_FUNCTIONS_RATIO_MIN = 0.9
 
-MAY_PRINT = ("bench/", "loadtest/", "gateway/cli")
+MAY_PRINT = ("bench/", "loadtest/", "gateway/cli", "setup.py")
 FORBIDDEN_FOLDERS = {"common", "utils", "helpers", "misc", "shared", "lib"}
 TEXT_ENDINGS = {".py", ".md", ".toml", ".js", ".css", ".html", ".yaml", ".yml", ".txt", ".cfg", ".sh", ".lock", ""}
 
