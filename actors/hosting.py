@@ -13,6 +13,7 @@ import time
 import structlog
 
 from actors.journal import Append, Journal, JournalGap, StoreUnavailable
+from dispatch import IS_COMPILED
 from dispatch.codec import decode_events, encode_events
 from dispatch.commands import Command
 from dispatch.effects import Effect, Notify, Reply
@@ -112,6 +113,7 @@ class HostedDivision:
             epoch=self.epoch,
             batch=self.batch,
             was_warm=is_warm,
+            is_compiled=IS_COMPILED,
             engine=repr(self.engine),
         )
 

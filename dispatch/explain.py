@@ -25,7 +25,7 @@ def explain(state: State, call_id: str) -> Explanation | None:
     if call is None:
         return None
     queue = state.queues[call.queue_id]
-    lane = state.lane_of(call) if call.state not in (lc.INVITED, *lc.OVER) else None
+    lane = state.lane_of(call) if call.state != lc.INVITED and call.state not in lc.OVER else None
     kept_for = state.kept_for(call) if call.state == lc.WAITING else ""
     explanation = Explanation(
         call.id,

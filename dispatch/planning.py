@@ -36,6 +36,6 @@ def apply_plan(engine: Decider, command: cm.ApplyPlan) -> Reply:
         agent = state.agents.get(call.favourite.agent_id) if call.favourite is not None else None
         if call.favourite is not None and (agent is None or agent.is_retired):
             release_favourite(engine, call, "signed_out")
-        if call.state not in (lc.INVITED, lc.HANDING_OVER, *lc.OVER):
+        if call.state not in (lc.INVITED, lc.HANDING_OVER) and call.state not in lc.OVER:
             open_steps(engine, call)
     return Reply("", {"is_changed": True})
