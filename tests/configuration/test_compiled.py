@@ -35,11 +35,11 @@ def tree(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in this folder, with this environment beside its own."""
+    """Run Python in this folder, with this environment beside its own and no wish for an engine."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder), **environment},
+        env={**os.environ, KNOB: "", "PYTHONPATH": str(folder), **environment},
         capture_output=True,
         check=False,
         text=True,
