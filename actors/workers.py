@@ -94,7 +94,8 @@ class Workers:
 
     def forgive(self, outage_ms: int, now_ms: int) -> None:
         for worker in self._workers.values():
-            worker.seen_at_ms = min(worker.seen_at_ms + outage_ms, now_ms)
+            # One that is expected has time beyond now: no outage takes it away.
+            worker.seen_at_ms = max(worker.seen_at_ms, min(worker.seen_at_ms + outage_ms, now_ms))
 
     def lost(self, now_ms: int) -> list[LoseWorker]:
         """Return those that have been silent for longer than their lease, and forget them."""

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from actors import audience, shard
+from actors import audience, shard, workers
 from actors.hall import Hall
 from actors.items import WorkerHello
 from actors.journal_memory import MemoryJournal
@@ -263,6 +263,16 @@ async def test_a_frozen_shard_gives_the_time_back(
     assert (await hall.agent("anna").accept(reservation_id)).is_accepted
     kinds = [type(event) for event in await history(journal) if isinstance(event, Resumed | ReservationClosed)]
     assert kinds == [Resumed]
+
+
+def test_an_outage_takes_no_time_from_who_is_expected() -> None:
+    """9: given a worker that a recovered shard still waits for, and an outage meanwhile; then it has its time all the same."""
+    known = workers.Workers()
+    known.expect("m-1", 1, 0)
+    known.forgive(1_500, 2_000)
+    allowed_ms = workers.EXPECTED_MS + workers.WORKER_LEASE_MS
+    assert known.lost(allowed_ms) == []
+    assert [one.worker_id for one in known.lost(allowed_ms + 1)] == ["m-1"]
 
 
 async def test_connections_are_journaled_once(hall: Hall, journal: MemoryJournal) -> None:
