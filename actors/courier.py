@@ -36,12 +36,12 @@ from dispatch.commands import (
 )
 from dispatch.effects import Carried, HandOver, Reply, TakeBack, TellEnd
 from dispatch.handing import MOVED
-from dispatch.handing_facts import HOPS_MAX
+from dispatch.handing_facts import HOPS_MAX, UNTOLD_MS
 
 ERRANDS_MAX = 20_000
 """As many as a mailbox takes letters; a hall hands over some calls a second, each for some milliseconds."""
-ERRAND_S = 900.0
-"""As long as an ended call waits at most for its origin to know (`recording_timeout_ms`)."""
+ERRAND_S = UNTOLD_MS / 1_000
+"""As long as an ended call waits at least for its origin to know."""
 RETRY_FIRST_S = 0.05
 RETRY_MAX_S = 2.0
 UNKNOWN_DIVISION = "unknown_division"

@@ -5,6 +5,7 @@ from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch.effects import Reply
 from dispatch.handing import revoke
+from dispatch.handing_facts import UNTOLD_MS
 from dispatch.matching import Decider
 from dispatch.model import Call
 from dispatch.timers import FORGET
@@ -94,7 +95,9 @@ def forget(engine: Decider, call: Call) -> None:
     """The ended call's time in memory is over, unless a recording is still owed, or news of its end, and may yet come."""
     state = engine.state
     if call.rooms or call.unsealed or call.origins or call.handing is not None:
-        given_up_at_ms = call.ended_at_ms + max(state.plan.recording_timeout_ms, state.plan.ended_retention_ms)
+        untold_ms = UNTOLD_MS if call.origins else 0
+        kept_ms = max(state.plan.recording_timeout_ms, state.plan.ended_retention_ms, untold_ms)
+        given_up_at_ms = call.ended_at_ms + kept_ms
         if engine.now_ms < given_up_at_ms:
             state.timers.arm(given_up_at_ms, FORGET, call.id)
             return

@@ -22,6 +22,9 @@ VISITED_MAX = 32
 """Queues that a call names as visited: each division adds at most four, and the one that it leaves."""
 FORWARDING_MS = 86_400_000
 """How long a division says where a call went on if the target never tells its end: no call of a bank lasts a day."""
+UNTOLD_MS = 1_800_000
+"""How long a target remembers an ended call at least whose origin does not know of the end. Whoever asks later than that about
+a hand-over that is not known here gets no final answer: it may have been admitted, ended and forgotten."""
 ARRIVAL_MS_MIN = 10_000
 """How long a connected customer has at least to come to the new division, however short the reconnect grace is."""
 

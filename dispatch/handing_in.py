@@ -16,6 +16,7 @@ from dispatch.handing_facts import (
     COUNT_MAX,
     HANDED_IN_MAX,
     HOPS_MAX,
+    UNTOLD_MS,
     VALID_MS_MAX,
     VERSIONS,
     VISITED_MAX,
@@ -44,7 +45,7 @@ def admit_hand_over(engine: Decider, command: cm.AdmitHandOver) -> Reply:
     if call is not None and _came_by(call, came.version):
         return Reply("", {"seq": 0})
     if engine.now_ms > came.valid_until_ms:
-        return Reply("hand_over_expired", {"is_final": True})
+        return _expired(engine, came.valid_until_ms)
     if _is_full(engine):
         return Reply("hand_overs_full")
     is_back = call is not None and _is_back(call, came)
@@ -95,6 +96,12 @@ def _answer_again(known: HandedIn, version: int) -> Reply:
 def _came_by(call: Call, version: int) -> bool:
     """Was the call admitted by this very hand-over, also when the answer is no longer remembered?"""
     return any(number_of(one) == number_of(version) for _, one in call.origins)
+
+
+def _expired(engine: Decider, valid_until_ms: int) -> Reply:
+    """It cannot be admitted any more. That it never was is known only while an admission would be remembered for sure."""
+    is_final = engine.now_ms <= valid_until_ms + UNTOLD_MS
+    return Reply("hand_over_expired", {"is_final": True} if is_final else None)
 
 
 def _is_full(engine: Decider) -> bool:
@@ -188,7 +195,7 @@ def revoke_hand_over(engine: Decider, command: cm.RevokeHandOver) -> Reply:
         if call is not None and _came_by(call, command.version):
             return _end_admitted(engine, command, 0)
         if engine.now_ms > command.valid_until_ms:
-            return Reply("hand_over_expired", {"is_final": True})
+            return _expired(engine, command.valid_until_ms)
         if _is_full(engine):
             return Reply("hand_overs_full")
         return _decline(

@@ -183,8 +183,11 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How long an invitation to a customer stays open unless it says less."""
     hand_over_timeout_ms: Annotated[int, Meta(ge=1_000, le=600_000)] = 10_000
     """How long another division may take to admit a call; then it is asked back."""
-    hand_over_give_up_ms: ReservationTimeoutMs = 120_000
-    """How long its answer to that may take; then the call ends as `hand_over_unanswered`: it may be there already."""
+    hand_over_give_up_ms: Annotated[int, Meta(ge=1_000, le=600_000)] = 120_000
+    """How long its answer to that may take; then the call ends as `hand_over_unanswered`: it may be there already.
+
+    Both together are shorter than the time for which anybody asks (`handing_facts.UNTOLD_MS`).
+    """
 
     def problems(self, registered: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
         """Yield (key, what is wrong) for each contradiction inside the plan, in file order.

@@ -21,6 +21,7 @@ from itertools import pairwise
 from dispatch import lifecycle as lc
 from dispatch.codec import decode_events
 from dispatch.engine import Engine
+from dispatch.handing_facts import UNTOLD_MS
 from dispatch.model import Agent, Call
 from dispatch.plan import meets
 from dispatch.state import State
@@ -261,7 +262,8 @@ def _deadlines_of(state: State, call: Call) -> list[int]:
     if call.forget_at_ms > now_ms:
         found.append(call.forget_at_ms)
     elif call.forget_at_ms:
-        patience_ms = max(state.plan.recording_timeout_ms, state.plan.ended_retention_ms)
+        untold_ms = UNTOLD_MS if call.origins else 0
+        patience_ms = max(state.plan.recording_timeout_ms, state.plan.ended_retention_ms, untold_ms)
         found.append(max(call.forget_at_ms, call.ended_at_ms + patience_ms))
     found += [call.handing.until_ms] if call.handing is not None and call.state != lc.ENDED else []
     if call.state not in (lc.INVITED, lc.HANDING_OVER, *lc.OVER) and call.step < len(plan.relaxation):

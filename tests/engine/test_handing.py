@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import msgspec.inspect
 import pytest
 
 from dispatch import commands as cm
@@ -11,7 +12,7 @@ from dispatch import handing_in
 from dispatch.effects import HandOver
 from dispatch.explain import explain
 from dispatch.explanations import NextChange
-from dispatch.handing_facts import FORWARDING_MS, HANDED_IN_MAX, HOPS_MAX, VALID_MS_MAX, HandedCall, HandedIn
+from dispatch.handing_facts import FORWARDING_MS, HANDED_IN_MAX, HOPS_MAX, UNTOLD_MS, VALID_MS_MAX, HandedCall, HandedIn
 from dispatch.model import KEPT_EVENTS_MAX
 from dispatch.plan import Plan, Relaxation, Way
 from dispatch.viewing import call_view
@@ -119,6 +120,41 @@ def test_a_repeat_after_the_end_is_answered_as_before() -> None:
     expired = world.do("b", late.command)
     assert (expired.reason, expired.value) in (("", {"seq": 0}), ("hand_over_expired", {"is_final": True}))
     assert not world.engines["b"].state.calls
+
+
+@pytest.mark.parametrize("outage_ms", [60_000, UNTOLD_MS - 20_000, UNTOLD_MS + 20_000, 4 * UNTOLD_MS])
+def test_what_ended_there_does_not_wait_here_again(outage_ms: int) -> None:
+    """Given a call that was admitted and ended while the origin was away, however long, then it is over here too, once."""
+    short = {"ended_retention_ms": 0, "recording_timeout_ms": 0}
+    world = Divisions(plan("a"), plan("b", OPEN, **short))
+    request(world)
+    world.deliver(is_answer_lost=True)
+    world.do("b", cm.HangUp("c1"))
+    for _ in range(8):
+        world.now_ms += outage_ms // 8
+        world.expire("b")
+    world.do("b", cm.AdmitHandOver(handed(world, "c2")))
+    world.do("a", cm.Resume(outage_ms))
+    for _ in range(20):
+        world.heal()
+        world.wait(10_000)
+        world.check_all()
+    assert world.state("a", "c1") in ("ended", "")
+    assert world.books["c1"].ended[0] == "system_hung_up"
+    assert set(world.books["c1"].ended[1:]) <= {"hand_over_unanswered"}
+
+
+def test_nobody_waits_for_longer_than_anybody_asks() -> None:
+    """Given the longest deadlines that a plan may have, then a target still remembers, and is still asked, when they pass."""
+    longest_ms = 0
+    for name in ("hand_over_timeout_ms", "hand_over_give_up_ms"):
+        allowed = msgspec.inspect.type_info(Plan)
+        assert isinstance(allowed, msgspec.inspect.StructType)
+        (field,) = [one for one in allowed.fields if one.name == name]
+        assert isinstance(field.type, msgspec.inspect.IntType)
+        assert field.type.le is not None
+        longest_ms += field.type.le
+    assert longest_ms < UNTOLD_MS
 
 
 def handed(world: Divisions, call_id: str, **fields: Any) -> HandedCall:
