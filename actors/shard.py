@@ -56,6 +56,8 @@ TURN_MAX = 5_000
 """Items in one turn: 50 ms of steps, so that an answer never waits longer for its neighbours."""
 STALL_MS = 1_000
 """What took longer was an outage: nobody was heard, so leases and graces move (SAFETY.md 8)."""
+AWAKE_MS = 250
+"""While anything waits for time a turn comes at least so often: from when on this process was frozen is known so exactly."""
 ALIVE_EVERY_S = 1.0
 UNPROVED_S = 5.0
 """How long a poll may wait for proof; then its gateway looks again for the owner."""
@@ -285,8 +287,9 @@ class Shard:
         if not deadlines:
             await self._intake.wait(None)
             return
-        due_ms = max(min(deadlines), self._clock.now_ms())
-        await self._intake.wait((due_ms - self._clock.now_ms()) / 1_000)
+        now_ms = self._clock.now_ms()
+        due_ms = min(max(min(deadlines), now_ms), now_ms + AWAKE_MS)
+        await self._intake.wait((due_ms - now_ms) / 1_000)
         if self._clock.now_ms() - due_ms > STALL_MS:
             # This process was frozen: nobody was heard, as in an outage of the store.
             self._make_up_for(self._clock.now_ms() - due_ms)

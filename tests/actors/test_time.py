@@ -265,6 +265,22 @@ async def test_a_frozen_shard_gives_the_time_back(
     assert kinds == [Resumed]
 
 
+async def test_a_frozen_shard_gives_all_of_the_time_back(
+    hall: Hall, journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8: given a shard frozen at the beginning of a reservation; then the agent has nearly as long as before, not an instant."""
+    monkeypatch.setattr(shard, "STALL_MS", 100)
+    reservation_id = await ringing(hall)
+    await asyncio.sleep(0.05)
+    time.sleep(1.5)  # noqa: ASYNC251 - this is the freeze
+    await until_journaled(journal, Resumed)
+    assert (await hall.agent("anna").accept(reservation_id)).is_accepted
+    events = await history(journal)
+    assert not any(isinstance(event, ReservationClosed) for event in events)
+    [resumed] = [event for event in events if isinstance(event, Resumed)]
+    assert resumed.outage_ms >= 1_500 - shard.AWAKE_MS
+
+
 def test_an_outage_takes_no_time_from_who_is_expected() -> None:
     """9: given a worker that a recovered shard still waits for, and an outage meanwhile; then it has its time all the same."""
     known = workers.Workers()
