@@ -268,7 +268,7 @@ async def test_a_frozen_shard_gives_the_time_back(
 async def test_a_frozen_shard_gives_all_of_the_time_back(
     hall: Hall, journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """8: given a shard frozen at the beginning of a reservation; then the agent has nearly as long as before, not an instant."""
+    """8: given a shard frozen at the beginning of a reservation; then the agent has nearly as long as before."""
     monkeypatch.setattr(shard, "STALL_MS", 100)
     reservation_id = await ringing(hall)
     await asyncio.sleep(0.05)
