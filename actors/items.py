@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from dispatch.commands import Command, InviteCustomer, RequestCall
+from dispatch.commands import AdmitHandOver, Command, InviteCustomer, RequestCall
 from dispatch.effects import Reply
 from dispatch.events import Event
 from dispatch.views import AgentView, CallView, PositionView, QueueView, SessionView
@@ -121,7 +121,7 @@ class ReadPart(Struct, array_like=True, tag="part"):
     """For a part that is no shard (follower, media worker): what it says of itself. Answer: names to values."""
 
 
-_BEGINNINGS = (RequestCall, InviteCustomer)
+_BEGINNINGS = (RequestCall, InviteCustomer, AdmitHandOver)
 Read = ReadStatus | ReadCall | ReadAgent | ReadQueue | ReadQueues | ReadAgents | ReadPositions
 Item = Submit | Subscribe | Unsubscribe | WorkerHello | LetGo | TakeDivision | Read
 

@@ -25,6 +25,7 @@ from actors.performer import Performer
 from actors.tracing import CALLS
 from dispatch.commands import AdmitHandOver, Command, Connect, Disconnect, InviteCustomer, RequestCall, Resume
 from dispatch.effects import Reply
+from dispatch.handing_in import brings_call
 
 STRIKES_MAX = 2
 QUARANTINE_MAX = 1_000
@@ -125,6 +126,9 @@ class Stepping:
             if isinstance(work.item, Submit):
                 CALLS.remember(command.call_id, work.item.traceparent)
         elif isinstance(command, AdmitHandOver) and isinstance(work.item, Submit):
+            closed = self._why_closed(division) if brings_call(state, command.call) else ""
+            if closed:
+                return Reply(closed)
             CALLS.remember(command.call.call_id, work.item.traceparent)
         return division.step(command, work.at_ms)
 

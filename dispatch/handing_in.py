@@ -64,6 +64,12 @@ def admit_hand_over(engine: Decider, command: cm.AdmitHandOver) -> Reply:
     return Reply("", {"seq": seq})
 
 
+def brings_call(state: State, came: HandedCall) -> bool:
+    """Is it a call that is not here, and about which nothing was answered yet? A shell short of disk keeps such out."""
+    known = state.handed_in.get(came.call_id)
+    return came.call_id not in state.calls and (known is None or known.version < came.version)
+
+
 def _refuse(engine: Decider, principal: str, call_id: str, valid_until_ms: int) -> Reply | None:
     """What is no hand-over at all."""
     if principal.partition(":")[0] != "system":

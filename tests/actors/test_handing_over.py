@@ -3,18 +3,21 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from actors import courier
 from actors.courier import Courier
+from actors.disk import DiskSettings
 from actors.hall import Hall
+from actors.items import Submit, begins_call
 from actors.journal import Append
 from actors.journal_memory import MemoryJournal
 from actors.local import LocalHall, LocalNetwork, local_hall
 from dispatch import events as ev
-from dispatch.commands import Command, ReportHandOver
+from dispatch.commands import AdmitHandOver, Command, EndHandedCall, ReportHandOver, RevokeHandOver
 from dispatch.effects import HandOver, TakeBack, TellEnd
 from dispatch.handing_facts import HandedCall
 from dispatch.plan import AgentPlan, Plan, QueuePlan, Way
@@ -215,6 +218,34 @@ async def test_a_division_that_never_was() -> None:
         refused = [event for event in await history(local.journal) if isinstance(event, ev.HandOverRefused)]
         assert [event.reason for event in refused] == ["unknown_division"]
         await hall.close()
+
+
+async def test_a_target_without_disk_takes_no_call(tmp_path: Path) -> None:
+    """SAFETY.md 21. Given a target below its floor of disk, then it admits nothing; once there is room, it is asked again."""
+    async with local_hall(WEST, None, (EAST,), shards_count=2) as local:
+        hall, disk = local.hall("g-1"), local.shards[1].disk
+        disk.settings = DiskSettings({"archive": str(tmp_path)}, 1 << 60)
+        await disk.look()
+        await disk.look()
+        assert (await hall.call("call-1").request("zoe", "loans")).is_accepted
+        await asyncio.sleep(0.5)
+        east = local.shards[1].divisions["east"].engine.state
+        assert not east.calls
+        view = await hall.call("call-1").view()
+        assert view is not None
+        assert view.state == "handing_over"
+        disk.settings = DiskSettings({"archive": str(tmp_path)}, 0)
+        await disk.look()
+        await disk.look()
+        await until(lambda: "call-1" in east.calls)
+        await hall.close()
+
+
+def test_a_hand_over_is_a_newcomer() -> None:
+    """Given an overloaded target, then hand-overs are refused before anything that ends a call, the wish to end one too."""
+    assert begins_call(Submit("east", AdmitHandOver(handed("call-1").call)))
+    assert not begins_call(Submit("east", RevokeHandOver("call-1", 5, "main", 1, "customer_hung_up")))
+    assert not begins_call(Submit("main", EndHandedCall("call-1", 4, "customer_hung_up")))
 
 
 # -- the courier alone
