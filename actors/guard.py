@@ -17,7 +17,7 @@ from msgspec import structs
 
 from actors import wiring
 from actors.directory import Directory
-from actors.incarnation import BORN_S, is_alive, is_born
+from actors.incarnation import BORN_S, STALL_S, is_alive, is_born
 from actors.mailbox import PeerGone
 from actors.office import BEAT_S, VACANT_S, Office, Seen, Superseded, read_office, take_office
 from actors.store_client import StoreClient, StoreUnavailable
@@ -56,13 +56,16 @@ class Guard:
     async def run(self) -> None:
         """Watch, until cancelled."""
         seen, unchanged_since_s = Seen(0, 0, b""), time.monotonic()
+        looked_s = unchanged_since_s
         while True:
             await asyncio.sleep(LOOK_S)
             try:
                 before, seen = seen, await read_office(self._client)
-                if seen != before:
-                    unchanged_since_s = time.monotonic()
-                elif time.monotonic() - unchanged_since_s > VACANT_S or await self._is_gone(seen):
+                before_s, looked_s = looked_s, time.monotonic()
+                # After a freeze of this process too: its machine may have stood still, with the holder on it.
+                if seen != before or looked_s - before_s > LOOK_S + STALL_S:
+                    unchanged_since_s = looked_s
+                elif looked_s - unchanged_since_s > VACANT_S or await self._is_gone(seen):
                     await self._follow(seen)
             except (StoreUnavailable, TimeoutError):
                 # Nobody could show life: the watch begins anew.

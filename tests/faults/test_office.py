@@ -1,16 +1,20 @@
 """The supervisor's office over a real store: one holder at a time, and nothing from a former one."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from actors import guard as guarding
 from actors import office as module
 from actors.directory import Directory, PartEntry
-from actors.office import TRUST_S, VACANT_S, Office, Ownership, Superseded, read_office, take_office
+from actors.guard import Guard
+from actors.office import TRUST_S, VACANT_S, Office, Ownership, Seen, Superseded, read_office, take_office
 from actors.store import EmbeddedStore
 from actors.store_client import StoreClient
+from tests.waiting import until
 
 ENTRY = PartEntry("shard-0-e1", 1, 2, 3, "node")
 
@@ -106,3 +110,30 @@ async def test_a_hall_has_one_owner(client: StoreClient, monkeypatch: pytest.Mon
     assert await second.beat(), "who is no owner has nothing to give up"
     await second.give_up()
     assert await Ownership(client).take()
+
+
+async def test_a_guard_that_was_frozen_follows_nobody_for_that(
+    client: StoreClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """9: given a machine that stood still with holder and guard on it; then the holder has its time again to show life."""
+    monkeypatch.setattr(guarding, "LOOK_S", 0.05)
+    followed: list[Seen] = []
+
+    async def follow(guard: Guard, seen: Seen) -> None:
+        followed.append(seen)
+
+    monkeypatch.setattr(Guard, "_follow", follow)
+    monkeypatch.setattr("actors.wiring.ray_node", lambda: "here")
+    office = await take(client)
+    await office.beat()
+    watching = asyncio.create_task(Guard(client).run())
+    await asyncio.sleep(0.5)
+    time.sleep(VACANT_S + 0.5)  # noqa: ASYNC251 - this is the freeze
+    await asyncio.sleep(0.5)
+    assert followed == []
+    await office.beat()
+    beats = (await read_office(client)).beats
+    await until(lambda: bool(followed))
+    assert followed[0].beats == beats
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
