@@ -11,7 +11,7 @@ another waits for.
 from actors.items import Notice, Polled, Subscribe, Subscribed, Unsubscribe
 from actors.outbox import Outbox
 from dispatch.effects import Notify, Reply
-from dispatch.events import Connected
+from dispatch.events import CallHandedOver, Connected, HandedCallEnded
 from dispatch.model import Recipient
 from dispatch.state import State
 from dispatch.viewing import session_view
@@ -129,10 +129,20 @@ def is_replaced(state: State, item: Subscribe) -> bool:
 
 def _missed(recipient: Recipient, after: int) -> list[Notice] | None:
     """Return the events after number `after`, or None when they are no longer (or were never) kept."""
-    if after > recipient.seq or after < 0:
+    if after > recipient.seq or after < 0 or _is_of_elsewhere(recipient, after):
         return None
     if after == recipient.seq:
         return []
     if not recipient.kept or recipient.kept[0][0] > after + 1:
         return None
     return [Notice(recipient.id, seq, event) for seq, event in recipient.kept if seq > after]
+
+
+def _is_of_elsewhere(recipient: Recipient, after: int) -> bool:
+    """May number `after` be another division's? There a customer's numbers go on after that of `CallHandedOver`."""
+    for seq, event in recipient.kept if recipient.id.startswith("customer:") else ():
+        if isinstance(event, CallHandedOver):
+            return after > seq
+        if isinstance(event, HandedCallEnded):
+            return after >= seq
+    return False

@@ -16,6 +16,7 @@ from gateway.translation import call_of
 from tests.gateway.client import Client, Visitor
 from tests.gateway.test_call_life import REQUEST
 from tests.gateway.test_session import call_view
+from tests.waiting import until
 
 Token = Callable[..., str]
 LOANS: dict[str, Any] = {"id": "loans", "media": "external", "recording": "off", "wrap_up": "none"}
@@ -170,3 +171,22 @@ async def test_ids_of_staff_mean_somebody_else_there(visitor: Visitor, token: To
         status, problem, _ = await visitor.request("PUT", f"{path}/owner", token(role, "s-1"), **body)
         assert (status, problem["reason"]) == (409, "moved")
     assert (await mia.ask("call.hang_up", {"call_id": call_id}))["type"] == "ack"
+
+
+async def test_a_page_that_was_away_learns_of_the_end(visitor: Visitor, token: Token, local: LocalHall) -> None:
+    """Given a call that ended elsewhere while its page was away, then the page hears of it: its number is another."""
+    first = await visitor.greeted(token("customer", "c-1"))
+    call_id = (await first.ask("call.request", REQUEST))["data"]["value"]["call_id"]
+    await first.until("call.handed_over")
+    admitted = await first.until("call.queued")
+    await first.socket.close()
+    hall = local.hall("g-2")
+    assert (await hall.call(call_id, "east").hang_up()).is_accepted
+    main = local.shards[0].divisions["main"].engine.state
+    await until(lambda: main.calls[call_id].state == "ended")
+    assert main.recipients["customer:c-1"].seq == admitted["seq"], "the same number, of something else"
+    customer = await visitor.greeted(token("customer", "c-1"), admitted["seq"])
+    greeting = customer.messages[0]
+    assert greeting["type"] == "session.reset"
+    assert greeting["data"]["session"]["call"]["state"] == "ended"
+    await hall.close()
