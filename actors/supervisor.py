@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import os
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -41,6 +42,8 @@ ADOPT_S = 2.0
 """A part that lives answers in ms, from a thread that does nothing else; a lost machine must not hold up the rest."""
 ADOPT_SUSPECTED_S = 1.0
 FACTS_S = 10.0
+UNENDED_MAX = 1_000
+"""More parts than a hall has; what is left out is a stray for the next supervisor."""
 ENDINGS_AT_ONCE = 16
 """Threads that wait for Ray to end something; more wait for these."""
 PAUSE_FIRST_S = 0.1
@@ -104,6 +107,8 @@ class Supervisor:
         """What the supervisor before this one had noted."""
         self._tasks: list[asyncio.Task[None]] = []
         self._endings = ThreadPoolExecutor(ENDINGS_AT_ONCE, "ending")
+        self._unended: deque[wiring.Handle] = deque(maxlen=UNENDED_MAX)
+        """What was to be ended while the office was not confirmed."""
         self._progress = 0
         self._hall_id = ""
 
@@ -176,6 +181,8 @@ class Supervisor:
         while True:
             try:
                 await self._office.beat()
+                for _ in range(len(self._unended)):
+                    self._end_soon(self._unended.popleft())
             except StoreUnavailable as error:
                 log.warning("office.not_confirmed", reason=error.reason)
             except Superseded as error:
@@ -188,9 +195,11 @@ class Supervisor:
         self.ended.set()
 
     def _end(self, handle: wiring.Handle) -> None:
-        """End a part for certain, unless somebody else decides that by now. Blocks: for a thread."""
+        """End a part for certain, unless somebody else decides that by now; later, if nobody can tell. Blocks: for a thread."""
         if self._office.is_trusted():
             handle.kill()
+        else:
+            self._unended.append(handle)
 
     def _end_soon(self, handle: wiring.Handle) -> None:
         """Not awaited: Ray takes 14 s to end what ran on a lost machine (M), and its successor is not to wait for that."""

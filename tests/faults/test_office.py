@@ -5,15 +5,18 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from actors import guard as guarding
 from actors import office as module
 from actors.directory import Directory, PartEntry
 from actors.guard import Guard
+from actors.local import LocalNetwork
 from actors.office import TRUST_S, VACANT_S, Office, Ownership, Seen, Superseded, read_office, take_office
 from actors.store import EmbeddedStore
 from actors.store_client import StoreClient
+from actors.supervisor import Supervisor, SupervisorSettings
 from tests.waiting import until
 
 ENTRY = PartEntry("shard-0-e1", 1, 2, 3, "node")
@@ -137,3 +140,31 @@ async def test_a_guard_that_was_frozen_follows_nobody_for_that(
     assert followed[0].beats == beats
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
+
+
+class Ended:
+    """A part's process that notes when it is ended."""
+
+    def __init__(self) -> None:
+        self.kills_count = 0
+
+    def kill(self) -> None:
+        self.kills_count += 1
+
+
+async def test_what_is_to_be_ended_is_ended_once_the_office_is_confirmed_again(client: StoreClient) -> None:
+    """Given a part that is gone while the office is not confirmed; then it is ended as soon as it is, and would else keep its
+    port; but not by one who has been followed meanwhile."""
+    await take(client)
+    settings = SupervisorSettings([], f"unix://{client.address.socket_url.partition('://')[2]}", epoch=1)
+    supervisor = Supervisor(msgspec.msgpack.encode(settings), LocalNetwork())
+    part, late = Ended(), Ended()
+    supervisor._end_soon(part)  # type: ignore[arg-type]
+    holding = asyncio.create_task(supervisor._hold_office())
+    await until(lambda: part.kills_count == 1)
+    await take(client)
+    await holding
+    supervisor._end_soon(late)  # type: ignore[arg-type]
+    await asyncio.to_thread(supervisor._endings.shutdown)
+    assert (part.kills_count, late.kills_count) == (1, 0)
+    await supervisor._client.close()
