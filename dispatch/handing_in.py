@@ -133,7 +133,9 @@ def _why_not(engine: Decider, came: HandedCall, queue: Queue | None) -> str:
         return "already_in_call"
     if queue.plan.recording == "required" and not came.is_consented:
         return "consent_required"
-    if len(state.calls) - state.ended_count >= state.plan.live_calls_max:
+    # One that comes back is in memory already.
+    others_count = len(state.calls) - state.ended_count - (came.call_id in state.calls)
+    if others_count >= state.plan.live_calls_max:
         return "hall_full"
     entrant = Entrant(came.customer_id, came.is_consented, came.wishes)
     if not takes_needs(queue, entrant):
