@@ -12,7 +12,7 @@ import time
 
 import structlog
 
-from actors.journal import Append, Journal, JournalGap, StoreUnavailable
+from actors.journal import Append, Journal, JournalGap, StoreUnavailable, check_appends
 from dispatch import IS_COMPILED
 from dispatch.codec import decode_events, encode_events
 from dispatch.commands import Command
@@ -166,10 +166,22 @@ class HostedDivision:
         self.effects.extend(effects)
 
     def append(self) -> Append | None:
-        """This turn's events as ONE journal entry, or None when nothing was decided."""
+        """This turn's events as ONE journal entry, or None when nothing was decided.
+
+        What no journal takes stops the division: whoever shares its shard, and its store's round trip, is not to end with it.
+        """
         if not self.events:
             return None
-        return Append(self.division_id, self.epoch, self.batch + 1, encode_events(self.events))
+        try:
+            append = Append(self.division_id, self.epoch, self.batch + 1, encode_events(self.events))
+            check_appends([append])
+        except Exception:
+            log.exception(
+                "division.cannot_append", division=self.division_id, epoch=self.epoch, events=len(self.events)
+            )
+            self.stop("division_stopped")
+            return None
+        return append
 
     def release(self) -> tuple[list[Notify], list[Effect]]:
         """The entry is durable: hand out what may be seen and done now."""

@@ -359,7 +359,8 @@ class Shard:
             elif own is None:
                 work.disown()
             else:
-                self._answering.answer(work, own, replies.get(work))
+                # Of one that stopped meanwhile no step was kept.
+                self._answering.answer(work, own, None if own.stopped_reason else replies.get(work))
         for division in self._answering.leaving():
             log.info("division.let_go", shard=self.settings.name, division=division.division_id, epoch=division.epoch)
             self._drop(division)

@@ -14,6 +14,7 @@ from actors.local import LocalHall, local_hall
 from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch.codec import encode_events
+from dispatch.effects import Reply
 from dispatch.engine import DECISIONS, Engine
 from dispatch.plan import AgentPlan, Plan, QueuePlan
 from tests.actors.kit import PLAN, Client, history, ringing
@@ -150,6 +151,28 @@ async def test_timers_that_raise_stop_their_division_by_name(
         assert (status["main"]["stopped_reason"], status["other"]["stopped_reason"]) == ("division_stopped", "")
         assert (await hall.agent("anna", "other").set_ready()).is_accepted
         assert (await hall.call("call-9", "other").request("c-9", "loans")).is_accepted
+        assert not local.shard.ended.is_set()
+        await hall.close()
+
+
+async def test_an_entry_that_no_journal_takes_stops_its_division_only(
+    journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a turn in which one division decides more than an entry may hold; then that one stops by name and nothing of it
+    is shown; its neighbours' entries of that very turn are durable."""
+    async with local_hall(PLAN, journal, (OTHER,)) as local:
+        hall = local.hall("g-1")
+        assert (await hall.agent("anna", "other").set_ready()).is_accepted
+        monkeypatch.setattr("actors.journal.PAYLOAD_BYTES_MAX", 400)
+        too_much = [hall.call(f"call-{number}").request(f"c-{number}", "slow") for number in range(20)]
+        *refused, accepted = await asyncio.gather(
+            *too_much, hall.agent("anna", "other").set_not_ready("break"), return_exceptions=True
+        )
+        assert {str(one) for one in refused} == {"division_stopped"}
+        assert isinstance(accepted, Reply)
+        assert accepted.is_accepted
+        assert not any(isinstance(event, ev.CallQueued) for event in await history(journal))
+        assert local.shard is not None
         assert not local.shard.ended.is_set()
         await hall.close()
 
