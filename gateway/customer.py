@@ -106,6 +106,11 @@ def waiting_in(session: views.SessionView) -> str:
     return session.call.call_id if session.call is not None and session.call.state == "waiting" else ""
 
 
+def is_over(session: views.SessionView) -> bool:
+    """Whether the customer has no call any more according to a snapshot."""
+    return session.call is None or session.call.state == "ended"
+
+
 def went_on(subscribed: Subscribed) -> str:
     """The division that has the customer's call by now, where no event that is still to be told says so; else empty."""
     call = subscribed.session.call if subscribed.session is not None else None

@@ -148,6 +148,10 @@ class Session:
         self._is_subscribed = True
         self._flush()
 
+    @property
+    def _is_elsewhere(self) -> bool:
+        return self.division_id != self.identity.division_id
+
     async def _leave(self) -> None:
         self._forget_lookup()
         if self._move is not None:
@@ -281,12 +285,13 @@ class Session:
             self._is_subscribed = False
             self._move = asyncio.get_running_loop().create_task(self._go(event.to_division, event.seq or None))
         elif isinstance(event, events.CallEnded):
-            self._is_call_over = self.division_id != self.identity.division_id
+            self._is_call_over = self._is_elsewhere
 
     def _greeting(self, subscribed: Subscribed, name: str) -> wire.Outgoing:
         settings, now_ms = self._services.settings, int(time.time() * 1000)
         if subscribed.session is not None and self.identity.role == "customer":
             self._track(customer.waiting_in(subscribed.session))
+            self._is_call_over = self._is_elsewhere and customer.is_over(subscribed.session)
         if subscribed.kind == "resumed":
             return self.connection.outgoing(
                 wire.SessionResumed(

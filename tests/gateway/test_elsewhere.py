@@ -190,3 +190,32 @@ async def test_a_page_that_was_away_learns_of_the_end(visitor: Visitor, token: T
     assert greeting["type"] == "session.reset"
     assert greeting["data"]["session"]["call"]["state"] == "ended"
     await hall.close()
+
+
+@pytest.mark.parametrize("resume", [True, False])
+async def test_a_page_that_finds_its_call_ended_there_asks_at_home(
+    visitor: Visitor, token: Token, local: LocalHall, monkeypatch: pytest.MonkeyPatch, resume: bool
+) -> None:
+    """Given a page that was led to a call which ended there, when home is told late and it asks anew, then it hears of it."""
+    first = await visitor.greeted(token("customer", "c-1"))
+    call_id = (await first.ask("call.request", REQUEST))["data"]["value"]["call_id"]
+    await first.until("call.handed_over")
+    last = (await first.until("call.queued"))["seq"]
+    await first.socket.close()
+    late: list[tuple[str, Any]] = []
+    there = local.shards[1]._performer.courier
+    with monkeypatch.context() as patch:
+        patch.setattr(there, "take", lambda division_id, errand: late.append((division_id, errand)))
+        hall = local.hall("g-2")
+        assert (await hall.call(call_id, "east").hang_up()).is_accepted
+        customer = await visitor.greeted(token("customer", "c-1"), last if resume else None)
+        await until(lambda: bool(late))
+    there.take(*late[0])
+    main = local.shards[0].divisions["main"].engine.state
+    await until(lambda: main.calls[call_id].state == "ended")
+    answer = await customer.ask("call.request", {**REQUEST, "queue_id": "cards"})
+    assert answer["type"] == "ack"
+    new_id = answer["data"]["value"]["call_id"]
+    queued = await customer.until(lambda one: one["type"] == "call.queued" and one["data"]["call_id"] == new_id)
+    assert queued["data"]["queue_id"] == "cards"
+    await hall.close()
