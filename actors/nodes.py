@@ -51,23 +51,23 @@ class Nodes:
     ) -> str:
         """Return the id of the machine for another part of that kind; empty: none has room, so Ray may find or make one.
 
-        `running`: (kind, machine) of every part. In this order: not suspected; not `avoided`; not the head, if it is to stay
-        free; fewest of the same kind; fewest parts; id.
+        `running`: (kind, machine) of every part. In this order: `_worth`; fewest of the same kind; fewest parts; id.
         """
         of_kind = Counter(node_id for one, node_id in running if one == kind)
         of_all = Counter(node_id for _, node_id in running)
         fitting = [one for one in known if one.is_alive and (not is_core_needed or of_kind[one.id] < one.cpus_count)]
         if not fitting:
             return ""
-        best = min(
-            fitting,
-            key=lambda one: (
-                self.is_suspected(one.id),
-                one.id == avoided,
-                one.is_head and not one.cpus_count,
-                of_kind[one.id],
-                of_all[one.id],
-                one.id,
-            ),
-        )
+        best = min(fitting, key=lambda one: (self._worth(one, avoided), of_kind[one.id], of_all[one.id], one.id))
         return best.id
+
+    def is_better(self, chosen: str, present: str, known: list[RayNode], avoided: str) -> bool:
+        """Whether it is worth moving a part that has nothing to lose from one machine to the other."""
+        by_id = {one.id: one for one in known if one.is_alive}
+        if chosen not in by_id or present not in by_id:
+            return chosen in by_id
+        return self._worth(by_id[chosen], avoided) < self._worth(by_id[present], avoided)
+
+    def _worth(self, node: RayNode, avoided: str) -> tuple[bool, bool, bool]:
+        """Least first: not suspected; not the head, if it is to stay free; not `avoided`."""
+        return self.is_suspected(node.id), node.is_head and not node.cpus_count, node.id == avoided

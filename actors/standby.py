@@ -38,11 +38,21 @@ class Made(NamedTuple):
 class Standby:
     """Of one slot. `begin` once the slot is filled, `take` when it is empty."""
 
-    def __init__(self, slot_id: str, make: Callable[[], Awaitable[Made]], end: Callable[[Handle], None]) -> None:
-        """`make`: start the process of the next incarnation; `end`: end one for certain, later."""
+    def __init__(
+        self,
+        slot_id: str,
+        make: Callable[[], Awaitable[Made]],
+        end: Callable[[Handle], None],
+        is_misplaced: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        """`make`: start the process of the next incarnation; `end`: end one for certain, later.
+
+        `is_misplaced`: whether there is a better machine by now than that one.
+        """
         self._slot_id = slot_id
         self._make = make
         self._end = end
+        self._is_misplaced = is_misplaced
         self._ready: Made | None = None
         self._takes_count = 0
         self._is_wanted = asyncio.Event()
@@ -116,7 +126,11 @@ class Standby:
         try:
             await made.handle.pulse(SILENT_S)
         except (PeerGone, TimeoutError):
-            # One that was taken meanwhile has answered since: it is the supervisor's.
-            if self._ready is made:
-                self._ready = None
-                self._end(made.handle)
+            is_useful = False
+        else:
+            # Not known where an earlier supervisor put it: it may stay.
+            is_useful = not made.node_id or not await self._is_misplaced(made.node_id)
+        # One that was taken meanwhile has answered since: it is the supervisor's.
+        if not is_useful and self._ready is made:
+            self._ready = None
+            self._end(made.handle)

@@ -33,7 +33,7 @@ from actors.directory import Directory, PartEntry
 from actors.incarnation import Incarnation, NotStarted, is_born
 from actors.mailbox import PeerGone
 from actors.network import Network
-from actors.nodes import Nodes
+from actors.nodes import Nodes, RayNode
 from actors.office import BEAT_S, Office, Superseded, read_office
 from actors.standby import Made, Standby
 from actors.store_client import StoreClient, StoreUnavailable
@@ -291,7 +291,14 @@ class Supervisor:
         return running
 
     def _standby(self, slot: Slot) -> Standby:
-        return Standby(slot.id, lambda: self._make(slot), self._end_soon)
+        return Standby(
+            slot.id, lambda: self._make(slot), self._end_soon, lambda node_id: self._is_misplaced(slot, node_id)
+        )
+
+    async def _is_misplaced(self, slot: Slot, node_id: str) -> bool:
+        """A machine that was lost has left the standby beside its part, and another has come since."""
+        chosen, known, avoided = await self._choose_node(slot)
+        return self._nodes.is_better(chosen, node_id, known, avoided)
 
     async def _start(self, slot: Slot) -> Incarnation:
         made = await self._standbys[slot.id].take() if slot.has_standby else None
@@ -306,7 +313,7 @@ class Supervisor:
         epoch = await self._office.next_incarnation(slot.id)
         name = slot.name(epoch)
         settings = msgspec.msgpack.encode(_filled(slot.settings, {"@name": name, "@epoch": epoch}))
-        node_id = await self._choose_node(slot)
+        node_id, _, _ = await self._choose_node(slot)
         # From this instant on, or others that start now would all choose the same machine.
         self._starting[slot.id] = slot.kind, node_id
         try:
@@ -314,14 +321,16 @@ class Supervisor:
         finally:
             self._starting.pop(slot.id, None)
 
-    async def _choose_node(self, slot: Slot) -> str:
+    async def _choose_node(self, slot: Slot) -> tuple[str, list[RayNode], str]:
+        """Return the machine for the next incarnation, all machines, and the one that was avoided."""
         running = [(self._kind_of(slot_id), one.ray_node) for slot_id, one in self._running.items()]
         is_core_needed = wiring.OPTIONS[slot.kind]["num_cpus"] > 0
         known = await wiring.asked(wiring.ray_nodes)
         present = self._running.get(slot.id)
         # A standby is to outlive the machine of the part that it stands by for.
         avoided = present.ray_node if present is not None else ""
-        return self._nodes.choose(slot.kind, is_core_needed, known, [*running, *self._starting.values()], avoided)
+        running += self._starting.values()
+        return self._nodes.choose(slot.kind, is_core_needed, known, running, avoided), known, avoided
 
     def _kind_of(self, slot_id: str) -> str:
         return next((slot.kind for slot in self._settings.slots if slot.id == slot_id), "")

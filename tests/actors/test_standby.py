@@ -48,19 +48,25 @@ class Maker:
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
         self._epochs = count(1)
+        self.machine = "n"
 
     async def make(self) -> Made:
         handle = ScriptedHandle(f"shard-0-e{next(self._epochs)}")
         await self.may_go_on.wait()
         self.made.append(handle)
-        return Made(handle, "n")  # type: ignore[arg-type]
+        return Made(handle, self.machine)  # type: ignore[arg-type]
 
     def end(self, handle: ScriptedHandle) -> None:
         handle.is_alive = False
         self.ended.append(handle.name)
 
     def standby(self) -> Standby:
-        return Standby("shard-0", self.make, self.end)  # type: ignore[arg-type]
+        return Standby("shard-0", self.make, self.end, self.is_misplaced)  # type: ignore[arg-type]
+
+    async def is_misplaced(self, node_id: str) -> bool:
+        if not self.machine:
+            raise TimeoutError("nobody knows the machines now")
+        return node_id != self.machine
 
 
 @pytest.fixture
@@ -133,6 +139,20 @@ async def test_one_that_died_is_not_used_and_is_followed(maker: Maker) -> None:
     assert maker.ended == ["shard-0-e1"]
     maker.made[1].is_alive = False
     assert await standby.take() is None
+    await standby.close()
+
+
+async def test_one_goes_to_a_better_machine(maker: Maker) -> None:
+    """Given a standby that waits; when a better machine is known, then one waits there; where nobody knows, it stays."""
+    standby = maker.standby()
+    standby.begin()
+    await until(lambda: bool(maker.made) and maker.made[0].is_standing_by)
+    maker.machine = ""
+    await asyncio.sleep(0.05)
+    assert maker.ended == []
+    maker.machine = "m"
+    await until(lambda: len(maker.made) == 2 and maker.made[1].is_standing_by)
+    assert maker.ended == ["shard-0-e1"]
     await standby.close()
 
 

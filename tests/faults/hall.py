@@ -149,9 +149,19 @@ class FaultyHall:
         return found
 
     def assert_whole(self) -> None:
-        """Every slot is filled by a process that lives."""
+        """Every slot is filled by a process that lives, on a machine that a test may harm; the supervisor may be on any."""
         for slot_id in ("shard-0", "shard-1", "follower", "gateway-1", "media-1", "supervisor"):
             self.eventually(lambda slot_id=slot_id: is_alive(self.part(slot_id).pid) or None, f"{slot_id} is gone")
+            if slot_id != "supervisor":
+                self._off_the_head(slot_id)
+
+    def _off_the_head(self, slot_id: str) -> None:
+        """Where both machines were suspected at once, as on a busy machine, the head was the last resort."""
+        deadline_s = time.monotonic() + BACK_S
+        while (entry := self.part(slot_id)).ray_node not in self.cluster.machines:
+            assert time.monotonic() < deadline_s, f"{slot_id} stays on the head"
+            os.kill(entry.pid, signal.SIGKILL)
+            self.replaced(slot_id, entry)
 
 
 def free_port() -> int:

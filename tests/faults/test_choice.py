@@ -60,3 +60,15 @@ def test_a_standby_is_put_on_another_machine() -> None:
     nodes, running = Nodes(Clock()), [("shard", "a"), ("shard", "b"), ("gateway", "b")]
     assert nodes.choose("shard", False, [A, B], running, "a") == "b"
     assert nodes.choose("shard", False, [A], running, "a") == "a"
+
+
+def test_a_standby_stays_off_the_head_and_goes_where_it_is_better_off() -> None:
+    """Given one machine beside the head; then a standby shares it; when another comes, it is worth going there, and once."""
+    nodes, running = Nodes(Clock()), [("shard", "a")]
+    assert nodes.choose("shard", False, [HEAD, A], running, "a") == "a"
+    assert not nodes.is_better("a", "a", [HEAD, A], "a")
+    assert nodes.choose("shard", False, [HEAD, A, B], running, "a") == "b"
+    assert nodes.is_better("b", "a", [HEAD, A, B], "a")
+    assert nodes.is_better("a", "head", [HEAD, A], "a")
+    assert not nodes.is_better("b", "c", [HEAD, A, B, RayNode("c", True, 2, False)], "a"), "as good"
+    assert not nodes.is_better("", "a", [HEAD, A], "a")
