@@ -23,6 +23,7 @@ from actors.items import (
     HallUnavailable,
     Notice,
     ReadAgents,
+    ReadCalls,
     ReadHistory,
     ReadPart,
     ReadPositions,
@@ -49,7 +50,7 @@ from dispatch.effects import Reply
 from dispatch.events import Event
 from dispatch.handing import MOVED
 from dispatch.handing_facts import HOPS_MAX
-from dispatch.views import AgentView, PositionView, QueueView
+from dispatch.views import AgentView, CallView, PositionView, QueueView
 
 FOLLOWER_NAME = "follower"
 """Its slot."""
@@ -169,6 +170,11 @@ class Hall:
 
     async def agents(self, division_id: str = "") -> list[AgentView]:
         views: list[AgentView] = await self.ask(ReadAgents(self._division(division_id)))
+        return views
+
+    async def calls(self, states: list[str], count_max: int, division_id: str = "") -> list[CallView]:
+        """Calls in these states, in the order in which they came, at most `count_max` (and `reading.CALLS_MAX`) of them."""
+        views: list[CallView] = await self.ask(ReadCalls(self._division(division_id), states, count_max))
         return views
 
     async def history(self, call_id: str, division_id: str = "") -> list[Event]:

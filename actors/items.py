@@ -68,6 +68,14 @@ class ReadAgents(Struct, array_like=True, tag="agents"):
     division_id: str
 
 
+class ReadCalls(Struct, array_like=True, tag="calls"):
+    """Calls in these states, in the order in which they came to the division, at most `count_max` of them."""
+
+    division_id: str
+    states: list[str]
+    count_max: int
+
+
 class ReadPositions(Struct, array_like=True, tag="positions"):
     division_id: str
     call_ids: list[str]
@@ -122,7 +130,7 @@ class ReadPart(Struct, array_like=True, tag="part"):
 
 
 _BEGINNINGS = (RequestCall, InviteCustomer, AdmitHandOver)
-Read = ReadStatus | ReadCall | ReadAgent | ReadQueue | ReadQueues | ReadAgents | ReadPositions
+Read = ReadStatus | ReadCall | ReadAgent | ReadQueue | ReadQueues | ReadAgents | ReadCalls | ReadPositions
 Item = Submit | Subscribe | Unsubscribe | WorkerHello | LetGo | TakeDivision | Read
 
 
@@ -167,6 +175,7 @@ ANSWER_TYPES: dict[type[Any], Any] = {
     ReadQueue: QueueView | None,
     ReadQueues: list[QueueView],
     ReadAgents: list[AgentView],
+    ReadCalls: list[CallView],
     ReadPositions: list[PositionView],
     ReadStatus: dict[str, Any],
     ReadHistory: list[Event],

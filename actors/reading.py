@@ -1,5 +1,6 @@
 """Answers to reads, made from a division's state inside the shard's turn, after that turn's events are durable."""
 
+from itertools import islice
 from typing import Any
 
 from actors.items import (
@@ -7,6 +8,7 @@ from actors.items import (
     ReadAgent,
     ReadAgents,
     ReadCall,
+    ReadCalls,
     ReadPositions,
     ReadQueue,
     WorkerHello,
@@ -14,6 +16,10 @@ from actors.items import (
 from dispatch.effects import Reply
 from dispatch.state import State
 from dispatch.viewing import agent_view, call_view, position_views, queue_view
+
+
+CALLS_MAX = 1_000
+"""In one answer; a thousand views take some milliseconds of the shard's turn, passing over 50,000 other calls as much again."""
 
 
 def read(state: State, item: Read, now_ms: int) -> Any:
@@ -26,6 +32,9 @@ def read(state: State, item: Read, now_ms: int) -> Any:
         return queue_view(state, item.queue_id, now_ms)
     if isinstance(item, ReadPositions):
         return position_views(state, item.call_ids)
+    if isinstance(item, ReadCalls):
+        found = (call.id for call in state.calls.values() if call.state in item.states)
+        return [call_view(state, call_id) for call_id in islice(found, max(0, min(item.count_max, CALLS_MAX)))]
     if isinstance(item, ReadAgents):
         return [agent_view(state, agent_id) for agent_id in state.agents]
     return [queue_view(state, queue_id, now_ms) for queue_id, queue in state.queues.items() if not queue.is_retired]
