@@ -17,7 +17,6 @@ from dispatch.effects import Reply
 from dispatch.state import State
 from dispatch.viewing import agent_view, call_view, position_views, queue_view
 
-
 CALLS_MAX = 1_000
 """In one answer; a thousand views take some milliseconds of the shard's turn, passing over 50,000 other calls as much again."""
 
