@@ -1,11 +1,12 @@
 """Servers that end with their test."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.store.servers import Program, Server
+from tests.store.wired import Wired, wired_hall
 
 MakeServer = Callable[..., Server]
 
@@ -22,3 +23,10 @@ def make_server(tmp_path: Path) -> Iterator[MakeServer]:
     yield make
     for server in made:
         server.end()
+
+
+@pytest.fixture
+async def wired(make_server: MakeServer) -> AsyncIterator[Wired]:
+    """A hall in this process over a real store that can be made to misbehave."""
+    async with wired_hall(await make_server("store").start()) as one:
+        yield one

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -66,7 +67,8 @@ class Server:
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [binary(self.program), *first, "--bind", "127.0.0.1", "--dir", str(self.folder), *self.options]
         with (self.folder / "log").open("ab") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+            # Signals stay as Python has them: a file that may not grow is then a failed write, as on a full disk, and no death.
+            self._process = subprocess.Popen(command, stdout=output, stderr=output, restore_signals=False)
 
     async def wait_ready(self, url: str) -> None:
         """Wait until a PING is answered."""
@@ -75,7 +77,7 @@ class Server:
             async with asyncio.timeout(START_S):
                 while not await self._is_ready(client):
                     assert self._process is not None
-                    assert self._process.poll() is None, (self.folder / "log").read_text()[-2_000:]
+                    assert self._process.poll() is None, self.log_text()[-2_000:]
                     await asyncio.sleep(0.02)
         finally:
             await client.close()
@@ -89,6 +91,17 @@ class Server:
 
     def send_signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
+
+    def log_text(self) -> str:
+        """All that it said."""
+        return (self.folder / "log").read_text()
+
+    def fill_disk(self) -> None:
+        """From now on no file of its may grow; `free_disk` takes that back."""
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+    def free_disk(self) -> None:
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     def end(self) -> None:
         """Kill it, as a power cut would; safe to call twice."""
