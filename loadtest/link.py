@@ -6,16 +6,18 @@ fragmented one is an error. Several greenlets may send; one reads. What the serv
 Theory: locust replaces the socket module's waiting by gevent's before it loads anything of ours, so plain sockets are cheap
 here: a lean client of this kind holds thousands of users in half a core (GATEWAY.md).
 
-Not here: what a message means to whom (`loadtest/people.py`).
+Not here: coming back when it is lost (`loadtest/client.py`).
 """
 
 import base64
+import contextlib
 import os
 import socket
 import ssl
 import struct
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,18 +25,31 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway import messages as wire
-from gateway.client_messages import FromClient
+from gateway.client_fields import FromClient
 
 SUBPROTOCOL = "tellerhall.v1.json"
 CONNECT_S = 15.0
 HEADER_BYTES_MAX = 16_384
 FRAME_BYTES_MAX = 1_048_576
 """A snapshot or a batch of events is some KiB; more is a mistake of the server."""
+CODE_BY_STATUS = {401: 4001, 403: 4003, 429: 4008, 503: 4008}
 TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
+
+
+TICK_S = 0.5
+"""So often a reader that hears nothing looks whether it is still to wait."""
 
 
 class LinkLost(Exception):
     """The connection is gone or makes no sense; the text says how."""
+
+
+class LinkClosed(LinkLost):
+    """The server has closed it, with a close code or, at the upgrade, the one that its refusal stands for."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Heard(Struct):
@@ -52,7 +67,7 @@ class Said(Struct):
     v: int
     id: str
     type: str
-    data: FromClient
+    data: FromClient | dict[str, Any]
 
 
 _KINDS: tuple[type[wire.FromServer], ...] = (
@@ -85,16 +100,20 @@ def read_data(heard: Heard) -> wire.FromServer | None:
 class Link:
     """One connection, from the upgrade to the end."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, on_tick: Callable[[], None] = lambda: None) -> None:
+        """`on_tick`: called by the reader about every `TICK_S` while nothing comes."""
         self._parts = urlsplit(url)
         self._token = token
+        self._on_tick = on_tick
         self._socket: socket.socket | None = None
         self._buffer = b""
-        self._sent_count = 0
+        self._silent_s_max = CONNECT_S
+        self._heard_s = 0.0
         self._sending = threading.Lock()
 
-    def open(self) -> None:
-        """Connect and upgrade; raises LinkLost or OSError."""
+    def open(self, resume: int | None = None) -> None:
+        """Connect and upgrade, from that event number on; raises LinkLost or OSError."""
+        query = "" if resume is None else f"?resume={resume}"
         host, port = self._parts.hostname or "", self._parts.port or (443 if self._parts.scheme == "https" else 80)
         plain = socket.create_connection((host, port), CONNECT_S)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -104,10 +123,12 @@ class Link:
         self._socket = plain
         key = base64.b64encode(os.urandom(16)).decode()
         plain.sendall(
-            f"GET /v1/ws HTTP/1.1\r\nHost: {self._parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET /v1/ws{query} HTTP/1.1\r\nHost: {self._parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n"
             f"Authorization: Bearer {self._token}\r\n\r\n".encode()
         )
+        plain.settimeout(TICK_S)
+        self._heard_s = time.monotonic()
         while b"\r\n\r\n" not in self._buffer:
             if len(self._buffer) > HEADER_BYTES_MAX:
                 raise LinkLost("the answer to the upgrade has no end")
@@ -115,40 +136,42 @@ class Link:
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         status = head.split(b"\r\n", 1)[0].decode("latin-1")
         if " 101 " not in f"{status} ":
-            raise LinkLost(f"the upgrade was refused: {status}")
-        plain.settimeout(None)
+            code = next((code for refusal, code in CODE_BY_STATUS.items() if f" {refusal} " in f"{status} "), 0)
+            raise LinkClosed(code, f"the upgrade was refused: {status}")
 
-    def say(self, data: FromClient) -> str:
-        """Send one message and return its id; raises LinkLost."""
-        self._sent_count += 1
-        # The id is an idempotency key and must differ from those of earlier runs of the same principal.
-        message_id = f"{os.urandom(6).hex()}-{self._sent_count}"
-        self._send(TEXT, _ENCODE(Said(wire.VERSION, message_id, data.TYPE, data)))
-        return message_id
+    def limit_silence(self, silent_s_max: float) -> None:
+        """Take the path to be dead when nothing came for so long, heartbeats included."""
+        self._silent_s_max = silent_s_max
 
-    def heard(self) -> Iterator[Heard]:
-        """Yield what the server says until the connection ends; raises LinkLost with the reason."""
+    def say(self, type_: str, data: FromClient | dict[str, Any], message_id: str = "") -> None:
+        """Send one message; raises LinkLost."""
+        self._send(TEXT, _ENCODE(Said(wire.VERSION, message_id or new_id(), type_, data)))
+
+    def hear(self) -> Heard:
+        """Return what the server says next; raises LinkLost with the reason."""
         while True:
             opcode, payload = self._frame()
             if opcode == TEXT:
-                yield _HEARD.decode(payload)
-            elif opcode == PING:
+                return _HEARD.decode(payload)
+            if opcode == PING:
                 self._send(PONG, payload)
             elif opcode == CLOSE:
-                raise LinkLost(f"closed by the server with {struct.unpack('!H', payload[:2])[0] if payload else 1005}")
+                code = struct.unpack("!H", payload[:2])[0] if payload else 1005
+                raise LinkClosed(code, f"closed by the server with {code}")
             elif opcode != PONG:
                 raise LinkLost(f"frame with opcode {opcode}")
 
     def close(self) -> None:
-        """Say goodbye and let go; does not wait for the other side."""
-        if self._socket is None:
-            return
+        """Say goodbye and let go; does not wait for the other side. Safe from any thread, and when repeated."""
         try:
             self._send(CLOSE, struct.pack("!H", 1000))
         except LinkLost:
             pass
-        self._socket.close()
-        self._socket = None
+        taken, self._socket = self._socket, None
+        if taken is not None:
+            with contextlib.suppress(OSError):
+                taken.shutdown(socket.SHUT_RDWR)  # A reader that waits in another thread wakes up.
+            taken.close()
 
     def _send(self, opcode: int, payload: bytes) -> None:
         mask, length = os.urandom(4), len(payload)
@@ -183,15 +206,27 @@ class Link:
         return taken
 
     def _fill(self) -> None:
-        if self._socket is None:
+        taken = self._socket
+        if taken is None:
             raise LinkLost("not connected")
         try:
-            received = self._socket.recv(65_536)
+            received = taken.recv(65_536)
+        except TimeoutError:
+            self._on_tick()
+            if time.monotonic() - self._heard_s > self._silent_s_max:
+                raise LinkLost(f"nothing was heard for {self._silent_s_max:.0f} s") from None
+            return
         except OSError as error:
             raise LinkLost(f"cannot receive: {error}") from error
         if not received:
             raise LinkLost("the connection ended without a close")
+        self._heard_s = time.monotonic()
         self._buffer += received
+
+
+def new_id() -> str:
+    """An idempotency key, which must differ from those of earlier runs of the same principal."""
+    return os.urandom(16).hex()
 
 
 def _masked(payload: bytes, mask: bytes) -> bytes:

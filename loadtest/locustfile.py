@@ -20,7 +20,6 @@ from locust import LoadTestShape, User, events, task
 
 from loadtest import records, workload
 from loadtest.floor import Floor
-from loadtest.link import Link
 from loadtest.people import Agent, Customer, Person
 from loadtest.running import RUN_VARIABLE, Run
 
@@ -54,7 +53,7 @@ class _PersonUser(User):  # type: ignore[misc] # locust has no types
 
     def on_start(self) -> None:
         person_id, token = self.tokens.pop()
-        self.person = self.kind(person_id, Link(RUN.url, token), FLOOR)
+        self.person = self.kind(person_id, RUN.url, token, FLOOR)
 
     @task  # type: ignore[untyped-decorator]
     def live(self) -> None:

@@ -7,7 +7,7 @@ Theory: a customer waits for `patience_ms` from the intended instant, then hangs
 agent has accepted, patience no longer counts. One of the two ends the talk, as the schedule says. An agent lets it ring for
 `answer_ms`, accepts, and reports the connection, since another system carries the media of these queues.
 
-Not here: frames (`loadtest/link.py`), when a call begins (`loadtest/floor.py`), locust (`loadtest/locustfile.py`).
+Not here: the connection (`loadtest/client.py`), when a call begins (`loadtest/floor.py`), locust (`loadtest/locustfile.py`).
 """
 
 import time
@@ -16,41 +16,39 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
-import msgspec
 
 from gateway import client_messages as said
 from gateway import messages as wire
-from gateway.client_messages import FromClient
+from gateway.client_fields import FromClient
+from loadtest.client import Client, Refused
 from loadtest.floor import Floor
-from loadtest.link import Heard, Link, LinkLost, read_data
+from loadtest.link import Heard, LinkLost, read_data
 from loadtest.records import CallRecord, Engagement
 from loadtest.workload import Arrival
 
 RACES = frozenset({"wrong_state", "not_pending", "not_yours", "unknown_call", "unknown_reservation", "not_in_wrap_up"})
 """Refusals of a command that came after somebody else's: the call had moved on."""
 
-Later = Callable[[wire.FromServer], None]
+Later = Callable[[dict[str, Any], str], None]
+"""Gets the value of an answer and the reason of a refusal, which is empty for an `ack`."""
 
 
 class Person:
     """What customers and agents share: a connection, commands with answers, and a way to do something later."""
 
-    def __init__(self, person_id: str, link: Link, floor: Floor) -> None:
+    def __init__(self, person_id: str, url: str, token: str, floor: Floor) -> None:
         self.person_id = person_id
-        self.link = link
+        self.client = Client(url, token, self._hear, attempts_max=1)
         self.floor = floor
-        self._asked: dict[str, tuple[str, float, Later | None]] = {}
+        self._began_s = 0.0
         self._is_leaving = False
 
     def live(self) -> None:
         """Connect, then read until the connection ends. Returns when it has."""
-        began_s = time.perf_counter()
+        self._began_s = time.perf_counter()
         try:
-            self.link.open()
-            self.floor.count("connect", (time.perf_counter() - began_s) * 1000, "")
-            for heard in self.link.heard():
-                self._hear(heard)
-        except (LinkLost, OSError, msgspec.MsgspecError) as error:
+            self.client.run()
+        except (LinkLost, Refused) as error:
             if not self._is_leaving:
                 self.floor.count("connection", 0.0, str(error))
                 self.floor.fault(f"{self.person_id}: connection lost: {error}")
@@ -58,46 +56,40 @@ class Person:
     def leave(self) -> None:
         """Let go of the connection at the end of the run."""
         self._is_leaving = True
-        self.link.close()
+        self.client.close()
 
     def ask(self, data: FromClient, then: Later | None = None) -> None:
-        """Send a command; `then` gets its answer, an `Ack` or an `Error`. Without `then` a race's refusal is normal."""
+        """Send a command; `then` gets its answer. Without `then` a race's refusal is normal."""
+        asked_s = time.perf_counter()
+
+        def answered(value: dict[str, Any], refused: Refused | None) -> None:
+            self._answered(data.TYPE, asked_s, then, value, refused.reason if refused is not None else "")
+
         try:
-            message_id = self.link.say(data)
-        except LinkLost as error:
+            self.client.ask_then(data.TYPE, data, answered)
+        except Refused as error:
             # The reader notices too; what matters here is that a timer of this person ends quietly.
             self.floor.count(data.TYPE, 0.0, str(error))
-            return
-        self._asked[message_id] = (data.TYPE, time.perf_counter(), then)
 
     def later(self, after_ms: float, act: Callable[..., None], *arguments: Any) -> Any:
         """Do something after a while; returns what can be killed."""
         return gevent.spawn_later(max(0.0, after_ms) / 1000, act, *arguments)
 
     def _hear(self, heard: Heard) -> None:
-        data = read_data(heard)
-        match data:
-            case wire.SessionPing():
-                self.link.say(said.SessionPong())
-            case wire.Ack() | wire.Error():
-                self._answered(heard.re, data)
-            case None:
-                if heard.type == wire.SessionWelcome.TYPE:
-                    self.on_welcome()
-            case _:
-                self.on_event(data, heard.seq)
+        if heard.type == wire.SessionWelcome.TYPE:
+            self.floor.count("connect", (time.perf_counter() - self._began_s) * 1000, "")
+            self.on_welcome()
+        elif (data := read_data(heard)) is not None:
+            self.on_event(data, heard.seq)
 
-    def _answered(self, message_id: str, answer: wire.Ack | wire.Error) -> None:
-        name, asked_s, then = self._asked.pop(message_id, ("", 0.0, None))
-        reason = answer.reason if isinstance(answer, wire.Error) else ""
-        is_race = reason in RACES
-        if not name:
-            self.floor.fault(f"{self.person_id}: an answer to nothing that was asked: {reason or 'ack'}")
+    def _answered(self, name: str, asked_s: float, then: Later | None, value: dict[str, Any], reason: str) -> None:
+        if self._is_leaving:
             return
+        is_race = reason in RACES
         label = f"{name} (too late)" if is_race else name
         self.floor.count(label, (time.perf_counter() - asked_s) * 1000, "" if is_race else reason)
         if then is not None:
-            then(answer)
+            then(value, reason)
         elif reason and not is_race:
             self.floor.fault(f"{self.person_id}: {name} was refused: {reason}")
 
@@ -113,8 +105,8 @@ class Person:
 class Customer(Person):
     """Calls when told to; one call at a time."""
 
-    def __init__(self, person_id: str, link: Link, floor: Floor) -> None:
-        super().__init__(person_id, link, floor)
+    def __init__(self, person_id: str, url: str, token: str, floor: Floor) -> None:
+        super().__init__(person_id, url, token, floor)
         self._record: CallRecord | None = None
         self._arrival: Arrival | None = None
         self._patience: Any = None
@@ -132,16 +124,16 @@ class Customer(Person):
         self.ask(request, self._on_requested)
         self._patience = self.later(arrival.at_ms + arrival.patience_ms - self.floor.now_ms, self._give_up, record)
 
-    def _on_requested(self, answer: wire.FromServer) -> None:
+    def _on_requested(self, value: dict[str, Any], reason: str) -> None:
         record = self._record
         if record is None:
             # The call has come to its end before the answer to its beginning was read.
             return
-        if isinstance(answer, wire.Error):
-            record.refusal = answer.reason
+        if reason:
+            record.refusal = reason
             self._finish()
-        elif isinstance(answer, wire.Ack):
-            self._learn(record, str(answer.value.get("call_id", "")))
+        else:
+            self._learn(record, str(value.get("call_id", "")))
 
     def _learn(self, record: CallRecord, call_id: str) -> None:
         """The call's id is known by the answer or by the first event, whichever comes first."""
@@ -195,17 +187,17 @@ class Customer(Person):
 class Agent(Person):
     """Serves one call after the other."""
 
-    def __init__(self, person_id: str, link: Link, floor: Floor) -> None:
-        super().__init__(person_id, link, floor)
+    def __init__(self, person_id: str, url: str, token: str, floor: Floor) -> None:
+        super().__init__(person_id, url, token, floor)
         self._engagement: Engagement | None = None
         self._arrival: Arrival | None = None
 
     def on_welcome(self) -> None:
         self.ask(said.SetAgentState("ready"), self._on_ready)
 
-    def _on_ready(self, answer: wire.FromServer) -> None:
-        if isinstance(answer, wire.Error):
-            self.floor.fault(f"{self.person_id}: cannot become ready: {answer.reason}")
+    def _on_ready(self, value: dict[str, Any], reason: str) -> None:
+        if reason:
+            self.floor.fault(f"{self.person_id}: cannot become ready: {reason}")
         else:
             self.floor.enter()
 

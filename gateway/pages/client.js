@@ -61,12 +61,14 @@ export class Client {
   /**
    * @param {object} options
    * @param {string} options.token
-   * @param {"customer" | "agent"} options.role  whom this page is for; anybody else is asked to sign in
+   * @param {string} [options.url]  of the hall, such as `https://calls.bank.example`; where the page itself came from unless given
+   * @param {"customer" | "agent" | "supervisor" | "operator"} options.role  whom this page is for; anybody else is asked to sign in
    * @param {(message: Message) => void} options.onMessage  every message except answers and heartbeats, in order
    * @param {(link: Link) => void} options.onLink
    */
-  constructor({ token, role, onMessage, onLink }) {
+  constructor({ token, url = location.origin, role, onMessage, onLink }) {
     this.token = token;
+    this.url = url.replace(/^http/, "ws").replace(/\/$/, "");
     this.role = role;
     this.onMessage = onMessage;
     this.onLink = onLink;
@@ -136,9 +138,8 @@ export class Client {
     this.#dropSocket();
     this.attempts += 1;
     this.onLink({ state: "connecting", why: "" });
-    const scheme = location.protocol === "https:" ? "wss" : "ws";
     const resume = this.lastSeq === null ? "" : `?resume=${this.lastSeq}`;
-    const socket = new WebSocket(`${scheme}://${location.host}/v1/ws${resume}`, [SUBPROTOCOL, `bearer.${this.token}`]);
+    const socket = new WebSocket(`${this.url}/v1/ws${resume}`, [SUBPROTOCOL, `bearer.${this.token}`]);
     this.socket = socket;
     this.heardAt = performance.now();
     socket.onmessage = (event) => this.#receive(event.data);
@@ -179,6 +180,7 @@ export class Client {
       if (this.lastSeq !== null && message.seq <= this.lastSeq) return; // a repeat after a resume
       this.lastSeq = message.seq;
     }
+    if (message.type === "call.handed_over") this.lastSeq = message.data.seq || null; // another division, other numbers
     this.onMessage(message);
   }
 
