@@ -1,64 +1,38 @@
 """Every message that a client may send, version 1 of the wire protocol: the one source of their types.
 
-Rules: `docs/protocol.md` says when each is sent; this file says what it holds. The limits are annotations, so nothing
-unchecked passes the codec. `TYPE` is the name on the wire. Unknown fields are ignored.
+Rules: `docs/protocol.md` says when each is sent; this file says what it holds. `TYPE` is the name on the wire. Unknown
+fields are ignored.
 
 Theory: an envelope is read in two steps, first who and what (`Envelope`), then the data by its type, so that each kind
 of nonsense gets its own reason.
 
-Not here: what the server sends (`gateway/messages.py`), bytes (`gateway/codec.py`), meaning (`gateway/customer.py`,
-`gateway/agent.py`).
+Not here: the kinds of fields (`gateway/client_fields.py`), what supervisors and operators alone send
+(`gateway/client_messages_staff.py`), what the server sends (`gateway/messages.py`), bytes (`gateway/codec.py`), meaning
+(`gateway/customer.py`, `gateway/agent.py`).
 """
 
 from typing import Annotated, ClassVar, Literal
 
-from msgspec import Meta, Raw, Struct, field
+from msgspec import Meta, field
 
-from dispatch.commands import MAX_TEXT
 from dispatch.plan import DAY_MS, Id
 from dispatch.wishes import Skills
-
-SDP_LENGTH_MAX = 32_768
-"""Characters. Chromium's offer with one audio and one video section has about 6,000; the frame bound is 64 KiB."""
-STATS_COUNT_MAX = 32
-
-MessageId = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,64}\Z")]
-"""Patterns end with `\\Z`: `$` would let a trailing line break through."""
-TypeName = Annotated[str, Meta(min_length=1, max_length=64)]
-Reference = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,128}\Z")]
-"""An id that somebody else made. Control characters have no business in a log or a key."""
-Text = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*\Z", max_length=MAX_TEXT)]
-Sdp = Annotated[str, Meta(min_length=1, max_length=SDP_LENGTH_MAX)]
-Attempt = Annotated[int, Meta(ge=0, le=1_000_000)]
-OptionalId = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._:@-]{0,63})?\Z")]
-OptionalAddress = Annotated[
-    str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._:@-]{0,63}(/[A-Za-z0-9][A-Za-z0-9._:@-]{0,63})?)?\Z")
-]
-"""A queue, or one of another division as `division/queue`."""
-"""An id of the plan (`dispatch.plan.Id`), or empty for none."""
-PlaceName = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{0,64}\Z")]
-"""A region or a carrier, as the plan names them; empty: not known."""
-CreditMs = Annotated[int, Meta(ge=0, le=DAY_MS)]
-InvitationMs = Annotated[int, Meta(ge=0, le=7 * DAY_MS)]
-PartyRole = Literal["consult", "expert", "third"]
-StatName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
-
-
-class Envelope(Struct):
-    """What a client sends around its data. Unknown fields are ignored."""
-
-    v: Literal[1]
-    id: MessageId
-    type: TypeName
-    data: Raw = Raw(b"")
-    traceparent: str = ""
-    """W3C Trace Context; one that is malformed counts as none."""
-
-
-class FromClient(Struct):
-    """Base of all data that a client may send."""
-
-    TYPE: ClassVar[str] = ""
+from gateway.client_fields import (
+    STATS_COUNT_MAX,
+    Attempt,
+    Sdp,
+    StatName,
+)
+from gateway.client_fields import CreditMs as CreditMs
+from gateway.client_fields import FromClient as FromClient
+from gateway.client_fields import InvitationMs as InvitationMs
+from gateway.client_fields import OptionalAddress as OptionalAddress
+from gateway.client_fields import OptionalId as OptionalId
+from gateway.client_fields import PartyRole as PartyRole
+from gateway.client_fields import PlaceName as PlaceName
+from gateway.client_fields import Reference as Reference
+from gateway.client_fields import Text as Text
+from gateway.client_messages_staff import STAFF_TYPES
 
 
 class SessionPong(FromClient):
@@ -233,10 +207,13 @@ _AGENT: list[type[FromClient]] = [
     WrapUpDone,
     WrapUpExtend,
 ]
+_STAFF: list[type[FromClient]] = [*_SESSION, CallTransfer, *STAFF_TYPES]
 CLIENT_TYPES: dict[str, dict[str, type[FromClient]]] = {
     "customer": {one.TYPE: one for one in _CUSTOMER},
     "agent": {one.TYPE: one for one in _AGENT},
+    "supervisor": {one.TYPE: one for one in _STAFF},
+    "operator": {one.TYPE: one for one in _STAFF},
 }
-"""Role -> type name -> class: what each role may send. Other roles have no session yet."""
+"""Role -> type name -> class: what each role may send."""
 
 ALL_CLIENT_TYPES = frozenset(name for types in CLIENT_TYPES.values() for name in types)

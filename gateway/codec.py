@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from gateway.client_messages import ALL_CLIENT_TYPES, CLIENT_TYPES, Envelope, FromClient
+from gateway.client_fields import Envelope, FromClient
+from gateway.client_messages import ALL_CLIENT_TYPES, CLIENT_TYPES
 from gateway.messages import Outgoing
 from gateway.refusals import Refused
 

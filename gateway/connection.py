@@ -40,7 +40,6 @@ class Connection:
 
     __slots__ = (
         "_closing_at_s",
-        "_codec",
         "_heard_at_s",
         "_is_busy",
         "_loop",
@@ -51,11 +50,12 @@ class Connection:
         "_stalled_at_s",
         "_transport",
         "close_code",
+        "codec",
         "sent_count",
     )
 
     def __init__(self, codec: Codec, ping_ms: int) -> None:
-        self._codec = codec
+        self.codec = codec
         self._ping_s = ping_ms / 1000
         self._socket = web.WebSocketResponse(
             # A peer that answers a protocol error's close frame with nothing is not waited for longer than this.
@@ -99,15 +99,24 @@ class Connection:
 
     def send(self, batch: list[wire.Outgoing]) -> None:
         """Write `batch` in one go. Never waits; a client that is too far behind is closed with 4009."""
+        if self.is_open:
+            self.send_built(b"".join(built_frame(self.codec, message) for message in batch), len(batch))
+
+    def send_built(self, frames: bytes, count: int = 1) -> None:
+        """Write `count` frames that `built_frame` made for this codec, once for all who get them. Never waits, as `send`."""
         transport = self._transport
         if transport is None or not self.is_open:
             return
         if transport.get_write_buffer_size() > SEND_BUFFER_BYTES_MAX:
             self.close(4009)
             return
-        opcode = WSMsgType.TEXT if self._codec.is_text else WSMsgType.BINARY
-        transport.write(b"".join(_frame(self._codec.encode(message), opcode) for message in batch))
-        self.sent_count += len(batch)
+        transport.write(frames)
+        self.sent_count += count
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What this process holds for a peer that has not read it yet."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def say(self, data: wire.FromServer, re: str = "") -> None:
         """Send one message without a number of its own."""
@@ -189,7 +198,7 @@ class Connection:
             self.say(wire.SessionPing(now_ms))
 
     def _payload(self, message: Any) -> bytes | None:
-        if self._codec.is_text:
+        if self.codec.is_text:
             return message.data.encode() if message.type is WSMsgType.TEXT else None
         return message.data if message.type is WSMsgType.BINARY else None
 
@@ -206,7 +215,12 @@ class Connection:
             self._transport.write(_frame(payload, opcode))
 
     def __repr__(self) -> str:
-        return f"<Connection {self._codec.name} sent={self.sent_count} close_code={self.close_code}>"
+        return f"<Connection {self.codec.name} sent={self.sent_count} close_code={self.close_code}>"
+
+
+def built_frame(codec: Codec, message: wire.Outgoing) -> bytes:
+    """Return the whole frame of a message, for any connection of this codec."""
+    return _frame(codec.encode(message), WSMsgType.TEXT if codec.is_text else WSMsgType.BINARY)
 
 
 def _frame(payload: bytes, opcode: int) -> bytes:

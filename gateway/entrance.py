@@ -14,6 +14,7 @@ import asyncio
 import structlog
 from aiohttp import hdrs, web
 
+from gateway import supervisor
 from gateway.client_messages import CLIENT_TYPES
 from gateway.codec import CODECS, Codec
 from gateway.connection import Connection
@@ -23,6 +24,7 @@ from gateway.refusals import Refused
 from gateway.roster import Roster
 from gateway.session import Session
 from gateway.speaker import Services
+from gateway.supervisor_session import StaffSession
 
 BEARER_SUBPROTOCOL = "bearer."
 CLOSE_CODE_BY_REASON = {"not_signed_in": 4001, "token_expired": 4002, "wrong_role": 4003}
@@ -54,7 +56,8 @@ class Entrance:
             if not token:
                 raise
             return await self._turn_away(request, codec, refused)
-        session = Session(self._services, identity, codec)
+        kind = StaffSession if identity.role in supervisor.ROLES else Session
+        session = kind(self._services, identity, codec)
         await session.connection.upgrade(request)
         await self._attend(session, after)
         return session.connection.response

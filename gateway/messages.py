@@ -3,7 +3,8 @@
 Rules: `docs/protocol.md` says when each is sent; a class names exactly the fields of the page. Fields marked `UNSET` are left
 out when they have no meaning. `TYPE` is the name on the wire.
 
-Not here: messages about who is in a call (`gateway/messages_talking.py`), what clients send (`gateway/client_messages.py`),
+Not here: messages about who is in a call (`gateway/messages_talking.py`), boards and alerts
+(`gateway/messages_watching.py`), what clients send (`gateway/client_messages.py`),
 bytes (`gateway/codec.py`), events turned into messages (`gateway/translation.py`).
 """
 
@@ -118,7 +119,14 @@ class AgentSnapshot(Struct):
     wrap_up: WrapUp | None
 
 
-Snapshot = CustomerSnapshot | AgentSnapshot
+class StaffSnapshot(Struct):
+    """Of a supervisor or an operator, who watch: what they see comes by `watch.subscribe`."""
+
+    boards: list[str]
+    """What can be watched."""
+
+
+Snapshot = CustomerSnapshot | AgentSnapshot | StaffSnapshot
 
 
 class SessionWelcome(FromServer):

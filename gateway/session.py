@@ -27,7 +27,7 @@ from actors.logs import write_lines
 from actors.tracing import begin_trace
 from dispatch import events, views
 from dispatch.handing_facts import HOPS_MAX
-from gateway import agent, customer, translation
+from gateway import agent, customer, supervisor, translation
 from gateway import client_messages as said
 from gateway import messages as wire
 from gateway.codec import Codec
@@ -42,13 +42,14 @@ from gateway.translation import Known
 TOKEN_WARNING_MS = 60_000
 """How long before its end a client hears of it: enough to fetch a fresh token and resume."""
 MISUNDERSTOOD = frozenset({"malformed", "unknown_type", "bad_value"})
-HANDLERS = {"customer": customer.HANDLERS, "agent": agent.HANDLERS}
+STAFF_HANDLERS = dict.fromkeys(supervisor.ROLES, supervisor.HANDLERS)
+HANDLERS = {"customer": customer.HANDLERS, "agent": agent.HANDLERS, **STAFF_HANDLERS}
 
 log = structlog.get_logger("gateway.session")
 
 
 class Session:
-    """A customer's or an agent's session over one connection."""
+    """A session over one connection; of supervisors and operators there is more in `gateway/supervisor_session.py`."""
 
     def __init__(self, services: Services, identity: Identity, codec: Codec) -> None:
         self.identity = identity

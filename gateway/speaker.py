@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from actors.hall import Hall, HallUnavailable
 from dispatch.effects import Reply
 from dispatch.views import CallView
+from gateway.boards import Boards
 from gateway.identity import Identity
 from gateway.metrics import Metrics
 from gateway.people import People
@@ -34,7 +35,7 @@ T = TypeVar("T")
 class Services:
     """What all speakers of one gateway share."""
 
-    __slots__ = ("hall", "metrics", "overview", "people", "settings")
+    __slots__ = ("boards", "hall", "metrics", "overview", "people", "settings")
 
     def __init__(self, hall: Hall, settings: Settings) -> None:
         self.hall = hall
@@ -42,6 +43,7 @@ class Services:
         self.people = People(hall)
         self.metrics = Metrics()
         self.overview = Overview(hall, settings)
+        self.boards = Boards(hall, self.overview, settings)
 
 
 class Speaker:

@@ -18,6 +18,7 @@ from msgspec import UNSET
 from dispatch import events, views
 from gateway import messages as wire
 from gateway import messages_talking as talking
+from gateway.supervisor_translation import BOARDS, SUPERVISOR_TABLE
 
 Needed = tuple[Literal["agent", "customer", "call"], str]
 """What is missing: the name of (`agent`, agent id) or (`customer`, customer id), or the whole of (`call`, call id)."""
@@ -47,6 +48,8 @@ def needed(role: str, event: events.Event, own_id: str) -> Needed | None:
             case events.OwnershipMoved():
                 return "agent", event.to_agent_id
         return None
+    if role != "agent":
+        return None
     match event:
         case events.CallReserved() if event.agent_id == own_id:
             return "customer", event.customer_id
@@ -75,6 +78,8 @@ def message_of(role: str, event: events.Event, known: Known) -> wire.FromServer:
 
 def snapshot_of(role: str, session: views.SessionView, customer: str = "") -> wire.Snapshot:
     """Return all that a page of `role` needs to draw itself; `customer` answers `needed_in`."""
+    if role in ("supervisor", "operator"):
+        return wire.StaffSnapshot(list(BOARDS))
     call = call_of(role, session.call, customer) if session.call is not None else None
     if role == "customer":
         return wire.CustomerSnapshot(call=call)
@@ -307,6 +312,8 @@ _TABLES: dict[str, dict[type[Any], Translate]] = {
         events.WrapUpExtended: lambda event, _: wire.WrapUpExtended(event.call_id, event.until_ms),
         events.WrapUpEnded: lambda event, _: wire.WrapUpEnded(event.call_id, event.how),
     },
+    "supervisor": {**_BOTH, **SUPERVISOR_TABLE},
+    "operator": {**_BOTH, **SUPERVISOR_TABLE},
 }
 
 _INSIDE: tuple[type[Any], ...] = (
@@ -348,5 +355,8 @@ UNTOLD: dict[str, frozenset[type[Any]]] = {
             events.HandedCallEnded,
         }
     ),
+    "supervisor": frozenset(),
+    "operator": frozenset(),
 }
-"""Role -> events that it deliberately gets no words for: an empty `session.note` keeps the numbers."""
+"""Role -> events that it deliberately gets no words for: an empty `session.note` keeps the numbers. Staff may know
+the names."""

@@ -130,6 +130,10 @@ class StubHall:
     async def agents(self, division_id: str = "") -> list[views.AgentView]:
         return [view for (kind, _), view in self.views.items() if kind == "agent"]
 
+    async def calls(self, states: list[str], count_max: int, division_id: str = "") -> list[views.CallView]:
+        found = [view for (kind, _), view in self.views.items() if kind == "call" and view.state in states]
+        return found[:count_max]
+
     async def rtc_answer(self, *args: Any) -> str:
         self.commands.append(("rtc", str(args[2]), "rtc_answer", args, "", ""))
         reply = self.replies.get("rtc_answer")

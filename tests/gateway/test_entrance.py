@@ -61,7 +61,6 @@ async def test_no_token_is_401(visitor: Visitor) -> None:
         (lambda token: "nonsense", 4001),
         (lambda token: token("customer", "c-1")[:-4] + "AAAA", 4001),
         (lambda token: token("customer", "c-1", -10), 4002),
-        (lambda token: token("supervisor", "s-1"), 4003),
         (lambda token: token("customer", "c-1", 60, "elsewhere"), 4003),
     ],
 )
