@@ -1,9 +1,10 @@
-"""Views as REST documents: plain dictionaries, by role.
+"""What REST answers: views as documents, by role, and the answers to commands.
 
-Rules: a customer learns nothing of the hall's staff beyond the name of the agent who serves them. Recordings are found by the
-call's id alone; no path of a client reaches the file system.
+Rules: a customer learns nothing of the hall's staff beyond the name of the agent who serves them. A field that is `UNSET` is
+not in the document: it is not for that role. Recordings are found by the call's id alone; no path of a client reaches the
+file system.
 
-Not here: the same views as WebSocket messages (`gateway/translation.py`).
+Not here: the same views as WebSocket messages (`gateway/translation.py`), bodies of requests (beside their handlers).
 """
 
 import re
@@ -11,64 +12,237 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import structs
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from dispatch import events, views
+from gateway.alerts import Alert
 from media.evidence import MANIFEST_FILE, Manifest, is_room_id
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 
-def call_document(view: views.CallView, role: str) -> dict[str, Any]:
+class RoomDocument(Struct):
+    attempt: int
+    is_open: bool
+
+
+class PartyDocument(Struct):
+    """A further agent in a call, or asked for it while it talks."""
+
+    agent_id: str
+    role: str
+    """`consult`, `expert` or `third`."""
+    is_ringing: bool
+
+
+class CallDocument(Struct, kw_only=True):
+    """One call as it is now."""
+
+    call_id: str
+    state: str
+    queue_id: str
+    queued_at_ms: int
+    business_reference: str
+    position: int | None
+    """1 = next."""
+    media: str
+    recording: str
+    is_recording: bool
+    room: RoomDocument | None
+    connected_at_ms: int | None
+    ended_at_ms: int | None
+    end_reason: str
+    is_callback: bool
+    invited_until_ms: int | None
+    on_hold_until_ms: int | None
+    agent_name: str
+    """For a customer empty until somebody has accepted."""
+    agent_id: str | UnsetType = UNSET
+    """Not for customers."""
+    parties: list[PartyDocument] | UnsetType = UNSET
+    """Not for customers."""
+    customer_id: str | UnsetType = UNSET
+    """For staff; so are those that follow."""
+    attempt: int | UnsetType = UNSET
+    """Reservations made so far."""
+    supervisors: dict[str, str] | UnsetType = UNSET
+    """Supervisor id -> `monitor`, `whisper` or `barge`."""
+    credit_ms: int | UnsetType = UNSET
+    is_absolute: bool | UnsetType = UNSET
+
+
+class QueueDocument(Struct, kw_only=True):
+    """One queue as it is now."""
+
+    queue_id: str
+    name: dict[str, str]
+    """By language."""
+    waiting_count: int
+    longest_wait_ms: int | UnsetType = UNSET
+    """Not for customers; so are those that follow."""
+    agents: dict[str, int] | UnsetType = UNSET
+    """Counts of the queue's qualified agents by what they do."""
+    live_calls: dict[str, int] | UnsetType = UNSET
+    """Counts of its calls by state."""
+    estimate_ms: int | UnsetType | None = UNSET
+    """Estimated wait of a call that would join now; null where nothing is known yet."""
+
+
+class QueueList(Struct):
+    queues: list[QueueDocument]
+
+
+class WrapUpDocument(Struct):
+    call_id: str
+    until_ms: int
+    kind: str
+    """`timed` or `until_done`."""
+
+
+class AgentDocument(Struct):
+    """One agent as it is now."""
+
+    agent_id: str
+    name: str
+    skills: dict[str, int]
+    activity: str
+    """`offline`, `ready` or `not_ready`."""
+    reason: str
+    occupation: str
+    """`idle`, `reserved`, `in_call` or `wrap_up`: the first that applies of in_call, reserved, wrap_up."""
+    is_connected: bool
+    misses: int
+    used_units: int
+    capacity_units: int
+    call_ids: list[str]
+    reservation_ids: list[str]
+    wrap_ups: list[WrapUpDocument]
+    idle_since_ms: int
+
+
+class AgentList(Struct):
+    agents: list[AgentDocument]
+
+
+class History(Struct):
+    """What happened to a call, in order. `type` is the event's name: `call_queued`, `reservation_accepted`, ..."""
+
+    events: list[dict[str, Any]]
+
+
+class RecordingDocument(Struct):
+    call_id: str
+    manifests: list[Manifest]
+    """One an attempt whose recording is sealed."""
+
+
+class StatusDocument(Struct, kw_only=True):
+    """The whole hall: what runs where, and what an operator must look at."""
+
+    at_ms: int
+    is_healthy: bool
+    alerts: list[Alert]
+    divisions: dict[str, dict[str, Any]]
+    shards: dict[str, dict[str, Any]]
+    parts: dict[str, dict[str, Any]]
+    follower: dict[str, Any]
+    media: dict[str, dict[str, Any]]
+    gateway: dict[str, Any]
+    store: str
+    """Empty: it answers; otherwise why not."""
+    store_facts: dict[str, Any]
+    disks: list[dict[str, Any]]
+    builds: dict[str, list[str]]
+    """Build -> the parts that run it."""
+
+
+class RequestedCall(Struct, omit_defaults=True):
+    """A call that waits. Where a limit led it elsewhere: where it waits, and why."""
+
+    call_id: str
+    queue_id: str | UnsetType = UNSET
+    is_callback: bool | UnsetType = UNSET
+    cause: str | UnsetType = UNSET
+    to: str | UnsetType = UNSET
+    """`division/queue`: another division is asked for it."""
+
+
+class InvitedCall(Struct):
+    """The call that begins when the customer comes before `until_ms`."""
+
+    call_id: str
+    until_ms: int
+
+
+class Transferred(Struct):
+    """Where the call waits now; or the division and queue that are asked for it."""
+
+    queue_id: str | UnsetType = UNSET
+    to: str | UnsetType = UNSET
+
+
+class InvitedParty(Struct):
+    """Who is asked."""
+
+    agent_id: str
+
+
+class DivisionMoved(Struct):
+    """The division serves at this slot now."""
+
+    division_id: str
+    slot_id: str
+
+
+def call_document(view: views.CallView, role: str) -> CallDocument:
     """Return the call now. Staff see who, a customer only the agent's name once there is one."""
-    document: dict[str, Any] = {
-        "call_id": view.call_id,
-        "state": view.state,
-        "queue_id": view.queue_id,
-        "queued_at_ms": view.queued_at_ms,
-        "business_reference": view.business_reference,
-        "position": view.position or None,
-        "media": view.media,
-        "recording": view.recording,
-        "is_recording": bool(view.recording_parties),
-        "room": {"attempt": view.room.attempt, "is_open": view.room.is_open} if view.room is not None else None,
-        "connected_at_ms": view.connected_at_ms or None,
-        "ended_at_ms": view.ended_at_ms or None,
-        "end_reason": view.end_reason,
-        "is_callback": view.is_callback,
-        "invited_until_ms": view.invited_until_ms or None,
-        "on_hold_until_ms": view.on_hold_until_ms or None,
-    }
-    if role == "customer":
-        is_matched = view.state in ("invited", "connecting", "connected", "ended")
-        document["agent_name"] = view.agent_name if is_matched else ""
-    else:
-        document["agent_id"] = view.agent_id
-        document["agent_name"] = view.agent_name
-        document["parties"] = [structs.asdict(one) for one in view.parties]
+    is_customer = role == "customer"
+    is_matched = view.state in ("invited", "connecting", "connected", "ended")
+    document = CallDocument(
+        call_id=view.call_id,
+        state=view.state,
+        queue_id=view.queue_id,
+        queued_at_ms=view.queued_at_ms,
+        business_reference=view.business_reference,
+        position=view.position or None,
+        media=view.media,
+        recording=view.recording,
+        is_recording=bool(view.recording_parties),
+        room=RoomDocument(view.room.attempt, view.room.is_open) if view.room is not None else None,
+        connected_at_ms=view.connected_at_ms or None,
+        ended_at_ms=view.ended_at_ms or None,
+        end_reason=view.end_reason,
+        is_callback=view.is_callback,
+        invited_until_ms=view.invited_until_ms or None,
+        on_hold_until_ms=view.on_hold_until_ms or None,
+        agent_name=view.agent_name if not is_customer or is_matched else "",
+    )
+    if not is_customer:
+        document.agent_id = view.agent_id
+        document.parties = [PartyDocument(one.agent_id, one.role, one.is_ringing) for one in view.parties]
     if role in ("supervisor", "operator"):
-        document["customer_id"] = view.customer_id
-        document["attempt"] = view.attempt
-        document["supervisors"] = view.supervisors
-        document["credit_ms"] = view.credit_ms
-        document["is_absolute"] = view.is_absolute
+        document.customer_id = view.customer_id
+        document.attempt = view.attempt
+        document.supervisors = view.supervisors
+        document.credit_ms = view.credit_ms
+        document.is_absolute = view.is_absolute
     return document
 
 
-def queue_document(view: views.QueueView, role: str) -> dict[str, Any]:
-    document: dict[str, Any] = {"queue_id": view.queue_id, "name": view.name, "waiting_count": view.waiting_count}
+def queue_document(view: views.QueueView, role: str) -> QueueDocument:
+    """Return the queue now; a customer sees its name and how many wait."""
+    document = QueueDocument(queue_id=view.queue_id, name=view.name, waiting_count=view.waiting_count)
     if role != "customer":
-        document["longest_wait_ms"] = view.longest_wait_ms
-        document["agents"] = view.agents
-        document["live_calls"] = view.live_calls
-        document["estimate_ms"] = view.estimate_ms
+        document.longest_wait_ms = view.longest_wait_ms
+        document.agents = view.agents
+        document.live_calls = view.live_calls
+        document.estimate_ms = view.estimate_ms
     return document
 
 
-def agent_document(view: views.AgentView) -> dict[str, Any]:
-    document = structs.asdict(view)
-    document["wrap_ups"] = [structs.asdict(one) for one in view.wrap_ups]
-    return document
+def agent_document(view: views.AgentView) -> AgentDocument:
+    """Return the agent now."""
+    return msgspec.convert(view, AgentDocument, from_attributes=True)
 
 
 def event_document(event: events.Event) -> dict[str, Any]:

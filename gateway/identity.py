@@ -7,7 +7,7 @@ Theory: a bank has its own issuer and hands us its public keys (a JWKS file). Fo
 once in the data folder, readable by its owner alone; whoever can read that file can sign in as anybody, so
 the development issuer is refused on any address but loopback unless it is allowed by name.
 
-Not here: what a role may do (`gateway/messages.py` for messages, `gateway/rest.py` for paths).
+Not here: what a role may do (`gateway/client_messages.py` for messages, the entries of `gateway/rest.py` for paths).
 """
 
 import ipaddress

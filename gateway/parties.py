@@ -3,7 +3,7 @@
 Rules: whose call it is and who is free, the engine decides in the step that acts.
 
 Not here: hanging up and media (`gateway/talk.py`), which messages and paths lead here (`gateway/agent.py`,
-`gateway/rest.py`).
+`gateway/rest_calls.py`).
 """
 
 from typing import Any

@@ -1,0 +1,150 @@
+"""REST about the hall: queues, agents, recordings, status, and where a division runs.
+
+Rules: as in `gateway/rest_calls.py`. A token is good for one division, the hall's first where it names none.
+
+Not here: calls (`gateway/rest_calls.py`), serving (`gateway/rest.py`), what leaves of a view (`gateway/documents.py`).
+"""
+
+import asyncio
+from typing import Any
+
+from msgspec import Struct
+
+from dispatch.plan import Id
+from gateway import documents
+from gateway.operations import EVERYBODY, STAFF, Asked, Operation
+from gateway.refusals import Refused
+
+
+class MoveDivision(Struct, forbid_unknown_fields=True):
+    """Body of `PUT /v1/divisions/{id}/slot`."""
+
+    slot_id: Id
+
+
+async def list_queues(asked: Asked) -> documents.QueueList:
+    """Of the token's division; who is no customer sees counts and waits too."""
+    speaker = asked.speaker
+    views = await speaker.within_time(speaker.hall.queues(speaker.identity.division_id))
+    return documents.QueueList([documents.queue_document(view, speaker.identity.role) for view in views])
+
+
+async def show_queue(asked: Asked) -> documents.QueueDocument:
+    """As in the list."""
+    speaker = asked.speaker
+    queue = speaker.hall.skill_queue(asked.path["id"], speaker.identity.division_id)
+    view = await speaker.within_time(queue.view())
+    if view is None:
+        raise Refused("not_found", "no such queue")
+    return documents.queue_document(view, speaker.identity.role)
+
+
+async def list_agents(asked: Asked) -> documents.AgentList:
+    """Of the token's division."""
+    speaker = asked.speaker
+    views = await speaker.within_time(speaker.hall.agents(speaker.identity.division_id))
+    return documents.AgentList([documents.agent_document(view) for view in views])
+
+
+async def show_agent(asked: Asked) -> documents.AgentDocument:
+    """An agent sees themselves alone."""
+    speaker, agent_id = asked.speaker, asked.path["id"]
+    if speaker.identity.role == "agent" and agent_id != speaker.identity.subject:
+        raise Refused("not_yours", "an agent sees themselves alone")
+    view = await speaker.within_time(speaker.hall.agent(agent_id, speaker.identity.division_id).view())
+    if view is None:
+        raise Refused("not_found", "no such agent")
+    return documents.agent_document(view)
+
+
+async def show_recording(asked: Asked) -> documents.RecordingDocument:
+    """The manifests of what is sealed; the files themselves lie in the recordings folder."""
+    speaker, call_id = asked.speaker, asked.path["id"]
+    folder = speaker.services.settings.recordings_folder
+    if folder is None:
+        raise Refused("not_found", "this gateway sees no recordings")
+    division_id = speaker.identity.division_id or speaker.hall.division_ids[0]
+    manifests = await asyncio.to_thread(documents.read_manifests, folder, call_id, division_id)
+    if not manifests:
+        raise Refused("not_found", "no such recording")
+    return documents.RecordingDocument(call_id, manifests)
+
+
+async def show_status(asked: Asked) -> Any:
+    """What `tellerhall status` prints."""
+    return await asked.speaker.within_time(asked.speaker.services.overview.read())
+
+
+async def move_division(asked: Asked) -> documents.DivisionMoved:
+    """Takes as long as the move, which has its own bound; a caller who goes away does not end it."""
+    division_id, slot_id = asked.path["id"], asked.body.slot_id
+    await asyncio.shield(asked.speaker.hall.move(division_id, slot_id))
+    return documents.DivisionMoved(division_id, slot_id)
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/v1/queues",
+        handler=list_queues,
+        summary="All queues as they are now",
+        roles=EVERYBODY,
+        whose="division",
+        answer=documents.QueueList,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/queues/{id}",
+        handler=show_queue,
+        summary="A queue as it is now",
+        roles=EVERYBODY,
+        whose="division",
+        answer=documents.QueueDocument,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/agents",
+        handler=list_agents,
+        summary="All agents as they are now",
+        roles=STAFF,
+        whose="division",
+        answer=documents.AgentList,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/agents/{id}",
+        handler=show_agent,
+        summary="An agent as it is now",
+        roles=("agent", *STAFF),
+        whose="agent",
+        answer=documents.AgentDocument,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/recordings/{id}",
+        handler=show_recording,
+        summary="The sealed recordings of a call",
+        roles=STAFF,
+        whose="division",
+        answer=documents.RecordingDocument,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/status",
+        handler=show_status,
+        summary="The whole hall: what runs where, and what is wrong",
+        roles=("operator",),
+        whose="hall",
+        answer=documents.StatusDocument,
+    ),
+    Operation(
+        method="PUT",
+        path="/v1/divisions/{id}/slot",
+        handler=move_division,
+        summary="Let another shard host a division",
+        roles=("operator",),
+        whose="hall",
+        body=MoveDivision,
+        answer=documents.DivisionMoved,
+    ),
+)
