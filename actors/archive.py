@@ -24,6 +24,16 @@ from typing import TypeVar
 
 import structlog
 
+from actors.archive_reading import (
+    ENDED_INDEX,
+    EndedFilter,
+    EndedPage,
+    Placed,
+    Position,
+    last_batch,
+    read_after,
+    read_ended,
+)
 from dispatch.codec import decode_events, encode_events
 from dispatch.events import CallQueued, Event
 
@@ -42,6 +52,7 @@ CREATE TABLE IF NOT EXISTS events (
   PRIMARY KEY (batch, place)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS events_by_call ON events (call_id) WHERE call_id <> '';
+{ENDED_INDEX};
 CREATE TABLE IF NOT EXISTS cursor (only INTEGER PRIMARY KEY CHECK (only = 1), batch INTEGER NOT NULL);
 PRAGMA user_version = {FORMAT};
 """
@@ -70,6 +81,8 @@ class Archive:
         self._division_id = division_id
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"archive-{division_id}")
         self._files: dict[str, sqlite3.Connection] = {}
+        self._last_batches: dict[str, int] = {}
+        """Of days that were over when they were read."""
 
     def __repr__(self) -> str:
         return f"Archive({self._division_id!r}, days={len(self._days())}, open={len(self._files)})"
@@ -89,6 +102,21 @@ class Archive:
         Cost: one index look-up a day, from today back to the day on which the call was queued.
         """
         return await self._run(lambda: self._read_history(call_id)) if call_id else []
+
+    async def after(self, position: Position, count_max: int) -> list[Placed]:
+        """Return the next archived events after a position, in order; empty when there are none yet.
+
+        Only what the cursor covers: a batch of which one day is written and the next is not is no end of anything.
+        """
+        return await self._run(lambda: self._read_after(position, count_max))
+
+    async def ended_on(self, day: date, after: Position, count_max: int, wanted: EndedFilter) -> EndedPage:
+        """Return a page of the calls that ended on a day (UTC), in the order in which they did; O(calls passed over)."""
+        return await self._run(lambda: self._read_ended(day.isoformat(), after, count_max, wanted))
+
+    async def days(self) -> list[str]:
+        """Return the days that are kept, as ISO dates in order."""
+        return await self._run(self._days)
 
     async def drop_before(self, day: date) -> list[str]:
         """Remove the files of the days before `day`; return these days. The newest file stays: it may hold the cursor."""
@@ -114,6 +142,7 @@ class Archive:
         days = sorted(rows_by_day) or self._days()[-1:]
         for day in days:
             file = self._open(day)
+            self._last_batches.pop(day, None)
             with file:
                 file.executemany(_ADD, rows_by_day.get(day, []))
                 if day == days[-1]:
@@ -134,10 +163,32 @@ class Archive:
             log.error("archive.history_cut", call_id=call_id, events_max=HISTORY_EVENTS_MAX)
         return [event for row in sorted(rows)[:HISTORY_EVENTS_MAX] for event in decode_events(row[3])]
 
+    def _read_after(self, position: Position, count_max: int) -> list[Placed]:
+        days = self._days()
+        for day in days[:-1]:
+            if day not in self._last_batches:
+                self._last_batches[day] = last_batch(self._open(day))
+        left = [day for day in days if self._last_batches.get(day, position[0]) >= position[0]]
+        return read_after(self._open, left, position, self._read_newest_cursor(days), count_max)
+
+    def _read_newest_cursor(self, days: list[str]) -> int:
+        """The cursor of the newest file that has one; it is the highest."""
+        for day in reversed(days):
+            row = self._open(day).execute("SELECT batch FROM cursor").fetchone()
+            if row:
+                return int(row[0])
+        return 0
+
+    def _read_ended(self, day: str, after: Position, count_max: int, wanted: EndedFilter) -> EndedPage:
+        if day not in self._days():
+            return EndedPage([], None)
+        return read_ended(self._open(day), after, count_max, wanted)
+
     def _drop(self, before: str) -> list[str]:
         days = [day for day in self._days()[:-1] if day < before]
         for day in days:
             file = self._files.pop(day, None)
+            self._last_batches.pop(day, None)
             if file is not None:
                 file.close()
             for suffix in (".sqlite", ".sqlite-wal", ".sqlite-shm"):

@@ -19,6 +19,7 @@ from actors.agent import AgentHandle
 from actors.call import CallHandle
 from actors.directory import PartEntry
 from actors.feed import Feed
+from actors.history_items import HistoryItem
 from actors.items import (
     HallUnavailable,
     Notice,
@@ -179,9 +180,13 @@ class Hall:
 
     async def history(self, call_id: str, division_id: str = "") -> list[Event]:
         """Every event of a call, from the archive; what is durable now is in it."""
-        body = await self._follower_mailbox().send(ReadHistory(self._division(division_id), call_id))
-        events: list[Event] = decode_answer(ReadHistory, body)
+        events: list[Event] = await self.ask_follower(ReadHistory(self._division(division_id), call_id))
         return events
+
+    async def ask_follower(self, item: ReadHistory | HistoryItem) -> Any:
+        """Return the typed answer of the follower. Raises HallUnavailable."""
+        self._division(item.division_id)
+        return decode_answer(type(item), await self._follower_mailbox().send(item))
 
     def _follower_mailbox(self) -> Mailbox:
         if self._follower is None:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Raw, Struct
 
+from actors.archive_reading import EndedPage
+from actors.history_items import DropHistory, EventsPage, HistoryItem, ReadEnded, ReadEvents, ReadReport, Report
 from dispatch.commands import AdmitHandOver, Command, InviteCustomer, RequestCall
 from dispatch.effects import Reply
 from dispatch.events import Event
@@ -180,6 +182,10 @@ ANSWER_TYPES: dict[type[Any], Any] = {
     ReadStatus: dict[str, Any],
     ReadHistory: list[Event],
     ReadPart: dict[str, Any],
+    ReadReport: Report,
+    ReadEnded: EndedPage,
+    ReadEvents: EventsPage,
+    DropHistory: list[str],
 }
 
 _REFUSAL_HEAD = b"\x81"
@@ -206,7 +212,7 @@ _answer_decoders = {item: msgspec.msgpack.Decoder(answer) for item, answer in AN
 _polled_decoder: msgspec.msgpack.Decoder[Polled] = msgspec.msgpack.Decoder(Polled)
 
 
-FollowerItem = ReadHistory | ReadPart
+FollowerItem = ReadHistory | ReadPart | HistoryItem
 _follower_decoder: msgspec.msgpack.Decoder[list[FollowerItem]] = msgspec.msgpack.Decoder(list[FollowerItem])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from actors.directory import Owner, PartEntry, Placement
 from actors.hall import FOLLOWER_NAME, Hall
-from actors.items import ReadPart, decode_follower_items, encode
+from actors.items import ReadHistory, ReadPart, decode_follower_items, encode
 from actors.journal import Journal
 from actors.journal_memory import MemoryJournal
 from actors.mailbox import PeerGone
@@ -123,6 +123,10 @@ class LocalFollower:
         for item in decode_follower_items(payload):
             if isinstance(item, ReadPart):
                 answers.append({"divisions": {}, "disk": []})
+                continue
+            if not isinstance(item, ReadHistory):
+                # Nothing is archived here; a `Histories` over a real archive in this one's place answers these.
+                answers.append({"refused": "not_ready"})
                 continue
             batches = await self._journal.read(item.division_id, 0, 1_000_000)
             events = [event for _, entry in batches for event in decode_events(entry)]

@@ -7,6 +7,7 @@ A part is made from its settings (MessagePack bytes, no pickled classes) and the
 import asyncio
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,13 +21,15 @@ from actors.directory import Directory
 from actors.disk import DiskFloor, DiskSettings
 from actors.follower import SNAPSHOT_S, Follower, FollowerStopped
 from actors.hall import Hall, owner_from
+from actors.histories import Histories
 from actors.inbox import Inbox
-from actors.items import ReadPart, decode_follower_items, encode, encode_refusal
+from actors.items import ReadPart, decode_follower_items, encode
 from actors.journal import RedisJournal
 from actors.network import Network
 from actors.people import People
 from actors.performer import Performer
 from actors.reporting import part_facts
+from actors.reports import Reports
 from actors.shard import Shard, ShardSettings
 from actors.store_client import StoreClient, StoreCommand, StoreUnavailable
 from actors.strategies import load_strategies
@@ -138,8 +141,13 @@ class FollowerPartSettings(Struct, frozen=True):
     snapshot_s: float = SNAPSHOT_S
 
 
+def now_ms() -> int:
+    """The wall clock; nothing is decided by it here."""
+    return time.time_ns() // 1_000_000
+
+
 class FollowerPart:
-    """Archive, snapshots and histories of all divisions, behind the shards."""
+    """Archive, snapshots, histories and reports of all divisions, behind the shards."""
 
     def __init__(self, settings: bytes, network: Network) -> None:
         own = msgspec.msgpack.decode(settings, type=FollowerPartSettings)
@@ -151,6 +159,11 @@ class FollowerPart:
         self._followers = {
             one: Follower(journal, archive, one, snapshot_s=own.snapshot_s) for one, archive in self._archives.items()
         }
+        self._reports = {
+            one: Reports(archive, Path(own.archive_folder) / one, one, now_ms)
+            for one, archive in self._archives.items()
+        }
+        self._histories = Histories(self._followers, self._archives, self._reports)
         self._disk = DiskFloor(own.disk)
         self._stopped: set[str] = set()
         """Divisions that cannot be followed any more."""
@@ -162,6 +175,8 @@ class FollowerPart:
         self._begin(self._disk.watch())
         for division_id, follower in self._followers.items():
             self._begin(self._follow(division_id, follower))
+        for reports in self._reports.values():
+            self._begin(reports.run())
 
     async def _follow(self, division_id: str, follower: Follower) -> None:
         """A follower that cannot go on leaves its division alone: histories say so, nothing is trimmed."""
@@ -182,13 +197,24 @@ class FollowerPart:
             with contextlib.suppress(StoreUnavailable, ArchiveUnavailable, FollowerStopped):
                 await follower.catch_up()
                 await follower.write_snapshot()
+        for division_id, reports in self._reports.items():
+            try:
+                await reports.catch_up()
+                await reports.save()
+            except (ArchiveUnavailable, OSError) as error:
+                # What was not kept is counted again from the archive.
+                log.warning("reports.not_saved", division=division_id, reason=str(error))
         for archive in self._archives.values():
             await archive.close()
         await self._client.close()
 
     async def status(self) -> dict[str, Any]:
         divisions = {
-            division_id: {**follower.report(), "is_stopped": division_id in self._stopped}
+            division_id: {
+                **follower.report(),
+                **self._reports[division_id].status(),
+                "is_stopped": division_id in self._stopped,
+            }
             for division_id, follower in self._followers.items()
         }
         store = await self._store_facts()
@@ -214,23 +240,10 @@ class FollowerPart:
 
     async def _answers(self, payload: bytes) -> bytes:
         bodies = [
-            encode(await self.status())
-            if isinstance(item, ReadPart)
-            else await self._history(item.division_id, item.call_id)
+            encode(await self.status()) if isinstance(item, ReadPart) else await self._histories.answer(item)
             for item in decode_follower_items(payload)
         ]
         return encode([msgspec.Raw(body) for body in bodies])
-
-    async def _history(self, division_id: str, call_id: str) -> bytes:
-        follower = self._followers.get(division_id)
-        if follower is None:
-            return encode_refusal("unknown_division")
-        try:
-            return encode(await follower.history(call_id))
-        except (StoreUnavailable, ArchiveUnavailable):
-            return encode_refusal("store_unavailable")
-        except FollowerStopped:
-            return encode_refusal("history_stopped")
 
 
 class HallSettings(Struct, frozen=True):

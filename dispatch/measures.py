@@ -67,6 +67,16 @@ class Measures:
 
     # -- reading
 
+    @property
+    def now_ms(self) -> int:
+        """The instant of the latest event that was counted; 0: none."""
+        return self._books.ledger.now_ms
+
+    @property
+    def floor_ms(self) -> int:
+        """Start of the oldest interval that may be kept; what is earlier is in the totals alone."""
+        return self._books.ledger.floor_ms
+
     def queue(self, queue_id: str) -> QueueCounts:
         """The queue's totals; all 0 for one that nothing has happened to. Not to be changed."""
         return self._books.ledger.queues.get(queue_id) or QueueCounts()
@@ -79,6 +89,13 @@ class Measures:
         if clock is not None:
             add_time(counts, clock.doing, clock.reason, max(0, now_ms - clock.since_ms))
         return counts
+
+    @property
+    def first_ms(self) -> int:
+        """Start of the earliest kept interval that anything is known of. O(intervals and agents)."""
+        ledger = self._books.ledger
+        known = [ledger.start_of(clock.known_since_ms) for clock in self._books.clocks.values()]
+        return max(ledger.floor_ms, min([*ledger.intervals, *known], default=ledger.start_of(ledger.now_ms)))
 
     def starts(self) -> list[int]:
         """The starts of the intervals that are kept and in which anything was counted, oldest first."""
