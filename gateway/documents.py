@@ -1,10 +1,11 @@
-"""What REST answers: views as documents, by role, and the answers to commands.
+"""What REST answers to questions: views as documents, by role.
 
 Rules: a customer learns nothing of the hall's staff beyond the name of the agent who serves them. A field that is `UNSET` is
 not in the document: it is not for that role. Recordings are found by the call's id alone; no path of a client reaches the
 file system.
 
-Not here: the same views as WebSocket messages (`gateway/translation.py`), bodies of requests (beside their handlers).
+Not here: answers to commands (`gateway/answers.py`), the same views as WebSocket messages (`gateway/translation.py`), bodies of
+requests (beside their handlers).
 """
 
 import re
@@ -154,44 +155,6 @@ class StatusDocument(Struct, kw_only=True):
     disks: list[dict[str, Any]]
     builds: dict[str, list[str]]
     """Build -> the parts that run it."""
-
-
-class RequestedCall(Struct, omit_defaults=True):
-    """A call that waits. Where a limit led it elsewhere: where it waits, and why."""
-
-    call_id: str
-    queue_id: str | UnsetType = UNSET
-    is_callback: bool | UnsetType = UNSET
-    cause: str | UnsetType = UNSET
-    to: str | UnsetType = UNSET
-    """`division/queue`: another division is asked for it."""
-
-
-class InvitedCall(Struct):
-    """The call that begins when the customer comes before `until_ms`."""
-
-    call_id: str
-    until_ms: int
-
-
-class Transferred(Struct):
-    """Where the call waits now; or the division and queue that are asked for it."""
-
-    queue_id: str | UnsetType = UNSET
-    to: str | UnsetType = UNSET
-
-
-class InvitedParty(Struct):
-    """Who is asked."""
-
-    agent_id: str
-
-
-class DivisionMoved(Struct):
-    """The division serves at this slot now."""
-
-    division_id: str
-    slot_id: str
 
 
 def call_document(view: views.CallView, role: str) -> CallDocument:

@@ -7,7 +7,7 @@ the struct of `answer` (or a plain dictionary of the same fields), or raises `Re
 Theory: entries stand beside their handlers, one list a subject (`gateway/rest_calls.py`, `gateway/rest_hall.py`);
 `gateway/rest.py` joins the lists. How to add one: docs/ARCHITECTURE.md.
 
-Not here: serving (`gateway/rest.py`), the answers' types (`gateway/documents.py`).
+Not here: serving (`gateway/rest.py`), the answers' types (`gateway/documents.py`, `gateway/answers.py`).
 """
 
 import re
@@ -53,10 +53,6 @@ class Asked:
 
 
 Handler = Callable[[Asked], Awaitable[Any]]
-
-
-class Nothing(Struct):
-    """The answer to what is done and has nothing to tell."""
 
 
 class Operation(Struct, frozen=True, kw_only=True):

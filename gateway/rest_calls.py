@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 
 from dispatch.plan import Id
 from dispatch.wishes import EXCLUDED_MAX, Skills, Wishes
-from gateway import agent, customer, documents, parties
+from gateway import agent, answers, customer, documents, parties
 from gateway import client_messages as said
 from gateway.client_fields import (
     CreditMs,
@@ -25,7 +25,7 @@ from gateway.client_fields import (
     Text,
 )
 from gateway.client_messages_staff import EndReason
-from gateway.operations import EVERYBODY, STAFF, Asked, Nothing, Operation
+from gateway.operations import EVERYBODY, STAFF, Asked, Operation
 from gateway.refusals import Refused
 
 
@@ -210,7 +210,7 @@ OPERATIONS: tuple[Operation, ...] = (
         roles=("customer", *STAFF),
         whose="own",
         body=CreateCall,
-        answer=documents.RequestedCall,
+        answer=answers.RequestedCall,
         status=201,
         location="/v1/calls/{call_id}",
     ),
@@ -222,7 +222,7 @@ OPERATIONS: tuple[Operation, ...] = (
         roles=STAFF,
         whose="division",
         body=CreateInvitation,
-        answer=documents.InvitedCall,
+        answer=answers.InvitedCall,
         status=201,
         location="/v1/calls/{call_id}",
     ),
@@ -243,7 +243,7 @@ OPERATIONS: tuple[Operation, ...] = (
         roles=STAFF,
         whose="call",
         body=ChangePriority,
-        answer=Nothing,
+        answer=answers.Nothing,
     ),
     Operation(
         method="DELETE",
@@ -254,7 +254,7 @@ OPERATIONS: tuple[Operation, ...] = (
         whose="call",
         body=EndCall,
         is_body_optional=True,
-        answer=Nothing,
+        answer=answers.Nothing,
     ),
     Operation(
         method="POST",
@@ -263,7 +263,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Let the customer go and call back",
         roles=("customer", *STAFF),
         whose="call",
-        answer=Nothing,
+        answer=answers.Nothing,
     ),
     Operation(
         method="POST",
@@ -273,7 +273,7 @@ OPERATIONS: tuple[Operation, ...] = (
         roles=("agent", *STAFF),
         whose="call",
         body=Transfer,
-        answer=documents.Transferred,
+        answer=answers.Transferred,
     ),
     Operation(
         method="POST",
@@ -283,7 +283,7 @@ OPERATIONS: tuple[Operation, ...] = (
         roles=("agent", *STAFF),
         whose="call",
         body=InviteAgent,
-        answer=documents.InvitedParty,
+        answer=answers.InvitedParty,
     ),
     Operation(
         method="DELETE",
@@ -292,7 +292,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Let a further agent out of a call",
         roles=("agent", *STAFF),
         whose="call",
-        answer=Nothing,
+        answer=answers.Nothing,
     ),
     Operation(
         method="PUT",
@@ -302,7 +302,7 @@ OPERATIONS: tuple[Operation, ...] = (
         roles=STAFF,
         whose="call",
         body=MoveOwner,
-        answer=Nothing,
+        answer=answers.Nothing,
     ),
     Operation(
         method="PUT",
@@ -312,7 +312,7 @@ OPERATIONS: tuple[Operation, ...] = (
         roles=STAFF,
         whose="call",
         body=ChangeSupervision,
-        answer=Nothing,
+        answer=answers.Nothing,
     ),
     Operation(
         method="GET",

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from dispatch.plan import Id
-from gateway import documents
+from gateway import answers, documents
 from gateway.operations import EVERYBODY, STAFF, Asked, Operation
 from gateway.refusals import Refused
 
@@ -75,11 +75,11 @@ async def show_status(asked: Asked) -> Any:
     return await asked.speaker.within_time(asked.speaker.services.overview.read())
 
 
-async def move_division(asked: Asked) -> documents.DivisionMoved:
+async def move_division(asked: Asked) -> answers.DivisionMoved:
     """Takes as long as the move, which has its own bound; a caller who goes away does not end it."""
     division_id, slot_id = asked.path["id"], asked.body.slot_id
     await asyncio.shield(asked.speaker.hall.move(division_id, slot_id))
-    return documents.DivisionMoved(division_id, slot_id)
+    return answers.DivisionMoved(division_id, slot_id)
 
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -145,6 +145,6 @@ OPERATIONS: tuple[Operation, ...] = (
         roles=("operator",),
         whose="hall",
         body=MoveDivision,
-        answer=documents.DivisionMoved,
+        answer=answers.DivisionMoved,
     ),
 )
