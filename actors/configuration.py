@@ -67,6 +67,9 @@ class GatewaySection(_Section, frozen=True):
     tls_self_signed: bool = False
     allowed_origins: list[Origin] = field(default_factory=list)
     jwks_file: str = ""
+    jwks_url: Annotated[str, Meta(pattern=r"^(https://\S+)?\Z", max_length=2_000)] = ""
+    jwks_ca_file: str = ""
+    clock_leeway_s: Annotated[float, Meta(ge=0, le=60)] = 5.0
     issuer: str = "tellerhall"
     audience: str = "tellerhall"
     are_development_keys_allowed: bool = False
@@ -234,6 +237,8 @@ def _contradictions(configuration: Configuration) -> Iterator[Problem]:
         yield Problem("gateway.tls_cert", repr(gateway.tls_cert), "tls_cert and tls_key are set both or neither")
     if gateway.tls_cert and gateway.tls_self_signed:
         yield Problem("gateway.tls_self_signed", "True", "allowed is false where tls_cert is set")
+    if gateway.jwks_url and gateway.jwks_file:
+        yield Problem("gateway.jwks_url", repr(gateway.jwks_url), "jwks_file and jwks_url: one of the two at most")
     if ":" in configuration.media.host:
         yield Problem("media.host", repr(configuration.media.host), "allowed is an IPv4 address or a name")
     for index, address in enumerate(configuration.media.advertised_addresses):

@@ -59,6 +59,8 @@ class Gateway:
         self._services = Services(hall, settings)
         self._roster = Roster()
         verifier = open_verifier(settings)
+        self._keys = verifier.keys
+        self._keys.on_removed = self._end_sessions_of
         self._entrance = Entrance(self._services, verifier, self._roster)
         self._rest = Rest(self._services, verifier)
         self._health = Health(self._services)
@@ -68,6 +70,7 @@ class Gateway:
     async def start(self) -> None:
         """Listen; raises OSError when the address cannot be had."""
         settings = self._settings
+        await self._keys.start()
         self.port = await self._listen(self._application(), settings.host, settings.port, is_public=True)
         if settings.metrics_port is not None:
             self.metrics_port = await self._listen(
@@ -89,6 +92,7 @@ class Gateway:
             session.connection.close(1001)
         await self._wait_until_empty(CLOSE_GRACE_MS)
         await self._rounds.stop()
+        await self._keys.stop()
         for session in self._roster:
             session.connection.abort()
         await self._wait_until_empty(CLOSE_GRACE_MS)
@@ -96,6 +100,12 @@ class Gateway:
             await runner.cleanup()
         self._runners.clear()
         log.info("stopped", gateway_id=self._settings.gateway_id)
+
+    def _end_sessions_of(self, key_ids: frozenset[str]) -> None:
+        """A key that was taken out vouches for nobody, also not for those who came in with it."""
+        for session in self._roster:
+            if session.identity.key_id in key_ids:
+                session.connection.close(4001)
 
     async def _wait_until_empty(self, within_ms: int) -> None:
         for _ in range(within_ms // STOP_POLL_MS):

@@ -1,4 +1,4 @@
-"""The console command `tellerhall`: up, status, move, token, backup, restore, version; others join by an entry point group.
+"""The console command `tellerhall`: up, status, move, token, keys, backup, restore; others join by an entry point group.
 
 A package may add subcommands: an entry point in `tellerhall.commands` names a function that takes argparse's subparsers.
 """
@@ -23,7 +23,8 @@ from actors import wiring
 from actors.configuration import Configuration, ConfigurationError, load, plan_digest
 from actors.logs import configure_logging
 from gateway import backup_commands
-from gateway.identity import ROLES, DevelopmentIssuer
+from gateway.development_issuer import DevelopmentIssuer, rotate
+from gateway.identity import ROLES
 from gateway.status_text import status_text
 from gateway.up import Up, run
 
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_status(commands)
     _add_move(commands)
     _add_token(commands)
+    _add_keys(commands)
     backup_commands.add_commands(commands, _add_common, _load)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
@@ -122,6 +124,18 @@ def _add_token(commands: Any) -> None:
     parser.set_defaults(run=_token)
 
 
+def _add_keys(commands: Any) -> None:
+    parser = commands.add_parser("keys", help="let a new key sign development tokens from now on")
+    _add_common(parser)
+    parser.add_argument("action", choices=["rotate"])
+    parser.add_argument(
+        "--leaked",
+        action="store_true",
+        help="refuse the old key's tokens at once, instead of accepting them until they end",
+    )
+    parser.set_defaults(run=_rotate)
+
+
 def _load(options: argparse.Namespace) -> Configuration:
     keys = {
         "data": "hall.data_folder",
@@ -169,7 +183,7 @@ def _say(line: str) -> None:
 def _greeting(up: Up, took_s: float) -> list[str]:
     url = up.url
     lines = [f"Tellerhall is ready after {took_s:.1f} s", f"  start page      {url}/", f"  API             {url}/v1"]
-    if up.configuration.gateway.jwks_file:
+    if up.configuration.gateway.jwks_file or up.configuration.gateway.jwks_url:
         return [*lines, "Ctrl-C stops it."]
     issuer = _issuer(up.configuration)
     plan = up.configuration.divisions[0]
@@ -261,6 +275,17 @@ def _token(options: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         print(f"tellerhall: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+def _rotate(options: argparse.Namespace) -> int:
+    try:
+        old, new = rotate(_load(options).data_folder / "keys", options.leaked)
+    except (ValueError, OSError) as error:
+        print(f"tellerhall: {error}", file=sys.stderr)
+        return 1
+    end = "are refused from now on" if options.leaked else "count until they end"
+    print(f"key {new} signs from now on; tokens of {old} {end}")
     return 0
 
 

@@ -51,7 +51,7 @@ class Entrance:
         codec, token = _subprotocols(request)
         after = _resume_after(request)
         try:
-            identity = self._identify(request, token)
+            identity = await self._identify(request, token)
         except Refused as refused:
             if not token:
                 raise
@@ -85,8 +85,8 @@ class Entrance:
         if self.is_closing or len(self._roster) >= settings.connections_max or not self._bucket.take(now_s):
             raise Refused("overloaded", "no room for a connection here now", retry_after_ms=RETRY_AFTER_MS)
 
-    def _identify(self, request: web.Request, token: str) -> Identity:
-        identity = self._verifier.identify(token or bearer_token(request))
+    async def _identify(self, request: web.Request, token: str) -> Identity:
+        identity = await self._verifier.admit(token or bearer_token(request))
         if identity.role not in CLIENT_TYPES:
             raise Refused("wrong_role", f"the role {identity.role} has no session")
         check_division(identity, self._services)

@@ -1,48 +1,49 @@
-"""Who somebody is: tokens (JWT, ES256 alone), the embedded development issuer, and the rule where it may be used.
+"""Who somebody is: what must be in a token (JWT, ES256), whose signatures count, where the development issuer may be used.
 
-Rules: algorithm, signature, issuer, audience and expiry are each checked by name, since decoding alone checks only the
-signature. A token names one role and one division. No token is ever logged.
+Rules: algorithm, key, signature, issuer, audience, role, division and times are each checked by name. The key is chosen by
+`kid` from our own sets and from nowhere else: what a token says of keys (`jwk`, `jku`, `x5c`) or of other algorithms is
+never followed. A token names one role and one division. No token is ever logged.
 
-Theory: a bank has its own issuer and hands us its public keys (a JWKS file). For a start without one, a key pair is made
-once in the data folder, readable by its owner alone; whoever can read that file can sign in as anybody, so
-the development issuer is refused on any address but loopback unless it is allowed by name.
+Theory: a bank has its own issuer and publishes its public keys (`gateway/signing_keys.py`). For a start without one, a
+development issuer makes tokens with a key in the data folder (`gateway/development_issuer.py`); whoever can read that file
+can sign in as anybody, so it is refused on any address but loopback unless it is allowed by name.
 
 Not here: what a role may do (`gateway/client_messages.py` for messages, the entries of `gateway/rest.py` for paths).
 """
 
 import ipaddress
-import json
-import os
-import secrets
 import time
-from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import msgspec
-from joserfc import jwt
-from joserfc.errors import ExpiredTokenError, JoseError
-from joserfc.jwk import ECKey, KeySet
-from msgspec import Struct
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
+from msgspec import Meta, Struct
 
 from dispatch.plan import Id
+from gateway.development_issuer import ALGORITHM, development_keys
 from gateway.messages import Role
 from gateway.refusals import Refused
 from gateway.settings import Settings
+from gateway.signing_keys import KeyFiles, KeySetUrl, SigningKeys, key_set_file
 
-ALGORITHM = "ES256"
-TTL_S_MAX = 30 * 86_400
-"""Longest life of a development token. A bank's own issuer decides for itself."""
 TOKEN_LENGTH_MAX = 4_096
-KEY_FILE = "development-signing-key.json"
 ROLES: tuple[str, ...] = get_args(Role)
+Instant = Annotated[float, Meta(ge=0, le=253_402_300_799)]
+"""Seconds since 1970, up to the end of the year 9999."""
 
 
 class Claims(Struct):
     """What must be in a token; more is ignored."""
 
+    iss: str
+    aud: str | list[str]
     sub: Id
     role: Role
-    exp: float
+    exp: Instant
+    nbf: Instant = 0
+    iat: Instant = 0
     division: Id | None = None
 
 
@@ -54,6 +55,8 @@ class Identity(Struct, frozen=True):
     division_id: str
     """Empty: the hall's first division."""
     expires_at_s: float
+    key_id: str = ""
+    """Which key vouches for it: taken out of the set, it vouches for nobody."""
 
     @property
     def principal(self) -> str:
@@ -64,79 +67,94 @@ class Identity(Struct, frozen=True):
 class Verifier:
     """Reads tokens of one issuer for one audience."""
 
-    def __init__(self, keys: KeySet, issuer: str, audience: str) -> None:
-        self._keys = keys
-        self._registry = jwt.JWTClaimsRegistry(
-            iss={"essential": True, "value": issuer},
-            aud={"essential": True, "value": audience},
-            exp={"essential": True},
-        )
-
-    def identify(self, token: str) -> Identity:
-        """Return who the token speaks for; raises `Refused` (`not_signed_in`, `token_expired`)."""
-        if not token or len(token) > TOKEN_LENGTH_MAX:
-            raise Refused("not_signed_in", "a token is needed")
-        try:
-            decoded = jwt.decode(token, self._keys, algorithms=[ALGORITHM])
-            self._registry.validate(decoded.claims)
-            claims = msgspec.convert(decoded.claims, Claims)
-        except ExpiredTokenError:
-            raise Refused("token_expired", "the token has expired") from None
-        except (JoseError, msgspec.ValidationError, ValueError):
-            raise Refused("not_signed_in", "the token is not valid here") from None
-        return Identity(claims.role, claims.sub, claims.division or "", claims.exp)
-
-
-class DevelopmentIssuer:
-    """Signs tokens with a key of its own; for demonstrations and tests on one machine."""
-
-    def __init__(self, key: ECKey, issuer: str, audience: str) -> None:
-        self._key = key
+    def __init__(self, keys: SigningKeys, issuer: str, audience: str, leeway_s: float = 0.0) -> None:
+        """`leeway_s`: how far the issuer's clock may be from ours."""
+        self.keys = keys
         self._issuer = issuer
         self._audience = audience
+        self._leeway_s = leeway_s
 
-    @classmethod
-    def open(cls, folder: Path, issuer: str = "tellerhall", audience: str = "tellerhall") -> "DevelopmentIssuer":
-        """Load the key of `folder`, making it at the first start. Raises OSError when the folder cannot be used."""
-        return cls(_load_or_make_key(folder), issuer, audience)
+    def identify(self, token: str) -> Identity:
+        """Return who the token speaks for, by the keys known now; raises `Refused` (`not_signed_in`, `token_expired`)."""
+        parsed = _parse(token)
+        return self._read(parsed, self.keys.get(_kid_of(parsed)))
 
-    def issue(self, role: str, sub: str, ttl_s: int = 8 * 3600, division_id: str = "") -> str:
-        """Return a token; raises ValueError with what is wrong."""
-        if role not in ROLES:
-            raise ValueError(f"role {role!r} is not one of {', '.join(ROLES)}")
-        if not -TTL_S_MAX <= ttl_s <= TTL_S_MAX:
-            raise ValueError(f"ttl_s {ttl_s} is more than {TTL_S_MAX}")
-        now_s = int(time.time())
-        claims: dict[str, Any] = {
-            "iss": self._issuer,
-            "aud": self._audience,
-            "sub": msgspec.convert(sub, Id),
-            "role": role,
-            "iat": now_s,
-            "exp": now_s + ttl_s,
-        }
-        if division_id:
-            claims["division"] = division_id
-        return jwt.encode({"alg": ALGORITHM, "kid": self._key.kid}, claims, self._key, algorithms=[ALGORITHM])
+    async def admit(self, token: str) -> Identity:
+        """As `identify`, after a look for a key that is not known yet. Also `not_ready`: no keys could be had so far."""
+        parsed = _parse(token)
+        key = await self.keys.look_for(_kid_of(parsed))
+        if key is None and not len(self.keys):
+            raise Refused("not_ready", "the issuer's keys cannot be had", retry_after_ms=KEYS_RETRY_AFTER_MS)
+        return self._read(parsed, key)
 
-    def verifier(self) -> Verifier:
-        """Return what reads this issuer's tokens."""
-        return Verifier(KeySet([self._key]), self._issuer, self._audience)
+    def _read(self, parsed: jws.CompactSignature, key: ECKey | None) -> Identity:
+        try:
+            if key is None or not jws.validate_compact(parsed, key, algorithms=[ALGORITHM]):
+                raise Refused("not_signed_in", NOT_VALID)
+            claims = msgspec.json.decode(parsed.payload, type=Claims)
+        except (JoseError, msgspec.DecodeError, ValueError, RecursionError):
+            raise Refused("not_signed_in", NOT_VALID) from None
+        self._check(claims)
+        return Identity(claims.role, claims.sub, claims.division or "", claims.exp, str(key.kid))
+
+    def _check(self, claims: Claims) -> None:
+        audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
+        if claims.iss != self._issuer or self._audience not in audiences:
+            raise Refused("not_signed_in", NOT_VALID)
+        now_s = time.time()
+        if max(claims.nbf, claims.iat) > now_s + self._leeway_s:
+            raise Refused("not_signed_in", "the token is not valid yet: see the issuer's clock")
+        if claims.exp <= now_s - self._leeway_s:
+            raise Refused("token_expired", "the token has expired")
+
+
+NOT_VALID = "the token is not valid here"
+KEYS_RETRY_AFTER_MS = 5_000
+
+
+def _parse(token: str) -> jws.CompactSignature:
+    if not token or len(token) > TOKEN_LENGTH_MAX:
+        raise Refused("not_signed_in", "a token is needed")
+    try:
+        return jws.extract_compact(token.encode("ascii"))
+    except (JoseError, ValueError, RecursionError):
+        raise Refused("not_signed_in", NOT_VALID) from None
+
+
+def _kid_of(parsed: jws.CompactSignature) -> str:
+    """Raises `Refused` for a header that names another algorithm, or no key: no other key is ever tried."""
+    header: dict[str, Any] = parsed.headers()
+    kid = header.get("kid")
+    if header.get("alg") != ALGORITHM or not isinstance(kid, str):
+        raise Refused("not_signed_in", NOT_VALID)
+    return kid
 
 
 def open_verifier(settings: Settings) -> Verifier:
-    """Return the verifier that `settings` ask for; raises ValueError where they would let anybody in."""
+    """Return the verifier that `settings` ask for; raises ValueError where they would let anybody in.
+
+    Keys in files are read now; those of an address are fetched by the first look (`SigningKeys.start`).
+    """
+    if settings.jwks_url:
+        keys = SigningKeys(KeySetUrl(settings.jwks_url, settings.jwks_ca_path))
+        return Verifier(keys, settings.issuer, settings.audience, settings.clock_leeway_s)
     if settings.jwks_path is not None:
-        keys = KeySet.import_key_set(json.loads(settings.jwks_path.read_text()))
-        return Verifier(keys, settings.issuer, settings.audience)
+        return _verifier_of(key_set_file(settings.jwks_path), settings)
     if settings.keys_folder is None:
-        raise ValueError("settings need jwks_path (the bank's issuer) or keys_folder (the development issuer)")
+        raise ValueError(
+            "settings need jwks_path or jwks_url (the bank's issuer) or keys_folder (the development issuer)"
+        )
     if not is_loopback(settings.host) and not settings.are_development_keys_allowed:
         raise ValueError(
             f"the development issuer is refused on {settings.host}, which others can reach: "
-            "set gateway.jwks_file, or gateway.are_development_keys_allowed = true"
+            "set gateway.jwks_file or gateway.jwks_url, or gateway.are_development_keys_allowed = true"
         )
-    return DevelopmentIssuer.open(settings.keys_folder, settings.issuer, settings.audience).verifier()
+    return _verifier_of(development_keys(settings.keys_folder), settings)
+
+
+def _verifier_of(files: KeyFiles, settings: Settings) -> Verifier:
+    keys = SigningKeys(files, files.read_now())
+    return Verifier(keys, settings.issuer, settings.audience, settings.clock_leeway_s)
 
 
 def is_loopback(host: str) -> bool:
@@ -145,29 +163,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _load_or_make_key(folder: Path) -> ECKey:
-    path = folder / KEY_FILE
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write_once(path, json.dumps(ECKey.generate_key("P-256", auto_kid=True).as_dict(private=True)))
-    if path.stat().st_mode & 0o077:
-        raise PermissionError(f"{path} can be read by others: its mode must be 0600")
-    return ECKey.import_key(json.loads(path.read_text()))
-
-
-def _write_once(path: Path, text: str) -> None:
-    """Make `path` with `text`, whole or not at all; of several processes at once one wins and all read its key."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()

@@ -71,7 +71,7 @@ class Rest:
 
     async def _asked(self, request: web.Request, operation: Operation) -> Asked:
         """Return the request, checked; raises `Refused`."""
-        speaker = self._speaker(request, operation)
+        speaker = await self._speaker(request, operation)
         path = {name: request.match_info[name] for name in operation.parameters}
         if not all(PARAMETER_PATTERN.fullmatch(value) for value in path.values()):
             raise Refused("not_found", "no id has such characters, or so many")
@@ -82,10 +82,10 @@ class Rest:
             body = await _body(request, operation.body)
         return Asked(speaker, command_id, path, query, body)
 
-    def _speaker(self, request: web.Request, operation: Operation) -> Speaker:
+    async def _speaker(self, request: web.Request, operation: Operation) -> Speaker:
         """Return who asks, if the operation is for them; raises `Refused`."""
         check_origin(request, self._services.settings.allowed_origins)
-        identity = self._verifier.identify(bearer_token(request))
+        identity = await self._verifier.admit(bearer_token(request))
         if identity.role not in operation.roles:
             raise Refused("wrong_role", f"this is not for the role {identity.role}")
         check_division(identity, self._services)

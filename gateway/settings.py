@@ -26,7 +26,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     keys_folder: Path | None = None
     """Where the embedded development issuer keeps its key; made at the first start."""
     jwks_path: Path | None = None
-    """Public keys of the bank's own issuer; then the development issuer is not used at all."""
+    """Public keys of the bank's own issuer; then the development issuer is not used at all. Read again when it changes."""
+    jwks_url: str = ""
+    """The same, fetched from the issuer over https; at most one of the two."""
+    jwks_ca_path: Path | None = None
+    """Whose certificates are trusted there; None: those that this machine trusts."""
+    clock_leeway_s: float = 5.0
+    """How far the issuer's clock may be from ours: machines with NTP are within 0.1 s."""
     issuer: str = "tellerhall"
     audience: str = "tellerhall"
     are_development_keys_allowed: bool = False

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gateway.identity import DevelopmentIssuer
+from gateway.development_issuer import DevelopmentIssuer
 
 START_S_MAX = 180.0
 """Ray alone needs ten seconds, and a minute on a machine that is busy with other things."""

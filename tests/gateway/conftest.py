@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from gateway.app import Gateway
-from gateway.identity import DevelopmentIssuer
+from gateway.development_issuer import DevelopmentIssuer
 from gateway.settings import Settings
 from tests.gateway.client import Visitor
 from tests.gateway.stub_hall import StubHall

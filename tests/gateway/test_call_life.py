@@ -12,7 +12,7 @@ from actors.hall import Hall
 from actors.local import LocalHall, local_hall
 from dispatch.plan import AgentPlan, Plan, QueuePlan
 from gateway.app import Gateway
-from gateway.identity import DevelopmentIssuer
+from gateway.development_issuer import DevelopmentIssuer
 from gateway.settings import Settings
 from tests.gateway.client import JSON, MSGPACK, Client, Visitor
 

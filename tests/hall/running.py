@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from gateway.identity import DevelopmentIssuer
+from gateway.development_issuer import DevelopmentIssuer
 
 START_S = 120.0
 """The issue asks for 30 s on a free machine; a busy one with two cores may need more to say the same thing."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from gateway.identity import DevelopmentIssuer
+from gateway.development_issuer import DevelopmentIssuer
 from tests.gateway.client import Client, Visitor
 from tests.hall.running import COMMAND, REPOSITORY, Hall, clean_environment
 
