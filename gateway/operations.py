@@ -12,6 +12,7 @@ Not here: serving (`gateway/rest.py`), the answers' types (`gateway/documents.py
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -38,9 +39,17 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 class Asked:
     """One request that has passed all checks of its entry."""
 
-    __slots__ = ("body", "command_id", "path", "query", "speaker")
+    __slots__ = ("body", "command_id", "headers", "path", "query", "speaker")
 
-    def __init__(self, speaker: Speaker, command_id: str, path: Mapping[str, str], query: Any, body: Any) -> None:
+    def __init__(
+        self,
+        speaker: Speaker,
+        command_id: str,
+        path: Mapping[str, str],
+        query: Any,
+        body: Any,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.speaker = speaker
         self.command_id = command_id
         """The caller's `Idempotency-Key`, or a new id."""
@@ -50,6 +59,8 @@ class Asked:
         """An instance of the entry's `query`; None without one."""
         self.body = body
         """An instance of the entry's `body`; None without one."""
+        self.headers = headers
+        """The request's headers that the entry names, where they are there."""
 
 
 Handler = Callable[[Asked], Awaitable[Any]]
@@ -77,6 +88,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     """The answer's `Location`, with the answer's fields: `/v1/calls/{call_id}`."""
     media_type: str = "application/json"
     """Of the answer. Other than JSON: the handler returns a response of aiohttp."""
+    headers: tuple[str, ...] = ()
+    """Headers of the request that matter to the handler, beside those that matter to all."""
     more_statuses: tuple[int, ...] = ()
     """Of refusals beside those that follow from the entry."""
 

@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from gateway import rest_calls, rest_hall
+from gateway import rest_calls, rest_hall, rest_reports
 from gateway.entrance import bearer_token, check_division, check_origin
 from gateway.identity import Verifier
 from gateway.limits import TokenBucket
@@ -29,6 +29,7 @@ from gateway.speaker import Services, Speaker
 OPERATIONS: tuple[Operation, ...] = (
     *rest_calls.OPERATIONS,
     *rest_hall.OPERATIONS,
+    *rest_reports.OPERATIONS,
 )
 """Everything that REST can do. Routes, OpenAPI and the tests of roles are made from it."""
 
@@ -80,7 +81,8 @@ class Rest:
         body = None
         if operation.body is not None and (request.body_exists or not operation.is_body_optional):
             body = await _body(request, operation.body)
-        return Asked(speaker, command_id, path, query, body)
+        headers = {name: request.headers[name] for name in operation.headers if name in request.headers}
+        return Asked(speaker, command_id, path, query, body, headers)
 
     async def _speaker(self, request: web.Request, operation: Operation) -> Speaker:
         """Return who asks, if the operation is for them; raises `Refused`."""
