@@ -37,7 +37,7 @@ from actors.items import (
     decode_answer,
 )
 from actors.mailbox import LETTER_S, Mailbox, PeerGone
-from actors.media_items import SdpOffer, decode_media_answer
+from actors.media_items import Candidates, LeaveOrder, MediaAnswer, SdpOffer, decode_media_answer
 from actors.moving import MoveDirectory, MoveRefused, move
 from actors.network import Network, PollablePeer
 from actors.people import People
@@ -287,11 +287,17 @@ class Hall:
         self, worker_id: str, worker_epoch: int, call_id: str, attempt: int, party: str, sdp_offer: str
     ) -> str:
         """Return the media worker's SDP answer for one party. Raises MediaRefused, HallUnavailable."""
+        return (await self.ask_media(worker_id, worker_epoch, SdpOffer(call_id, attempt, party, sdp_offer))).sdp
+
+    async def ask_media(
+        self, worker_id: str, worker_epoch: int, item: SdpOffer | Candidates | LeaveOrder
+    ) -> MediaAnswer:
+        """Return what a media worker answers to a party's wish. Raises MediaRefused, HallUnavailable."""
         mailbox = self._media_mailbox(media_actor_name(worker_id, worker_epoch))
-        answer = decode_media_answer(await mailbox.send(SdpOffer(call_id, attempt, party, sdp_offer)))
+        answer = decode_media_answer(await mailbox.send(item))
         if answer.reason:
             raise MediaRefused(answer.reason)
-        return answer.sdp
+        return answer
 
     def _media_mailbox(self, name: str) -> Mailbox:
         mailbox = self._media.pop(name, None) or Mailbox(name, lambda: self._network.peer(name))

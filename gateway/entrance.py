@@ -57,7 +57,7 @@ class Entrance:
                 raise
             return await self._turn_away(request, codec, refused)
         kind = StaffSession if identity.role in supervisor.ROLES else Session
-        session = kind(self._services, identity, codec)
+        session = kind(self._services, identity, codec, request.remote or "")
         await session.connection.upgrade(request)
         await self._attend(session, after)
         return session.connection.response

@@ -4,7 +4,7 @@ Not here: the configuration file and its messages (`actors/configuration.py`), t
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
@@ -43,6 +43,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     recordings_folder: Path | None = None
     ice_servers: list[dict[str, Any]] = field(default_factory=list)
     """Handed to clients as they are. Empty: host candidates only, never a public server by default."""
+    turn_urls: tuple[str, ...] = ()
+    """Of a TURN server that shares `turn_secret`: each client gets credentials of its own for it."""
+    turn_secret: str = ""
+    turn_ttl_ms: int = 3_600_000
+    """How long they are good for: longer than a client stays without coming back for fresh ones."""
+    ice_transport_policy: Literal["all", "relay"] = "all"
+    """`relay`: clients are told to send media through TURN alone."""
 
     ping_ms: int = 25_000
     """Below the 30 s after which common middleboxes forget an idle connection."""

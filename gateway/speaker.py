@@ -49,11 +49,13 @@ class Services:
 class Speaker:
     """One identity with the means to act on it."""
 
-    __slots__ = ("checked_call_id", "identity", "services")
+    __slots__ = ("address", "checked_call_id", "identity", "services")
 
-    def __init__(self, services: Services, identity: Identity) -> None:
+    def __init__(self, services: Services, identity: Identity, address: str = "") -> None:
         self.services = services
         self.identity = identity
+        self.address = address
+        """Where the connection or request comes from, as this process sees it."""
         self.checked_call_id = ""
         """The last call that proved to be the speaker's own."""
 

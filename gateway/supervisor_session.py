@@ -19,8 +19,8 @@ from gateway.speaker import Services, Speaker
 class StaffSession(Session):
     """A session with boards."""
 
-    def __init__(self, services: Services, identity: Identity, codec: Codec) -> None:
-        super().__init__(services, identity, codec)
+    def __init__(self, services: Services, identity: Identity, codec: Codec, address: str = "") -> None:
+        super().__init__(services, identity, codec, address)
         self._boards = services.boards
         self._handlers = {
             **self._handlers,

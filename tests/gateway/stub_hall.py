@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.hall import HallUnavailable, Notice, Subscribed
+from actors.media_items import MediaAnswer
 from dispatch import events, views
 from dispatch.effects import Reply
 
@@ -140,6 +141,13 @@ class StubHall:
         if isinstance(reply, Exception):
             raise reply
         return "v=0 answer"
+
+    async def ask_media(self, worker_id: str, worker_epoch: int, item: Any) -> Any:
+        self.commands.append(("media", worker_id, type(item).__name__, (worker_epoch, item), "", ""))
+        reply = self.replies.get(type(item).__name__)
+        if isinstance(reply, Exception):
+            raise reply
+        return MediaAnswer("", "v=0 answer", "link-1")
 
     async def remember_person(self, reference: str, fields: dict[str, str]) -> None:
         self.people[reference] = fields
