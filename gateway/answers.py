@@ -6,6 +6,8 @@ two together. A field that is `UNSET` is not in the answer.
 Not here: answers to questions (`gateway/documents.py`), refusals (`gateway/refusals.py`).
 """
 
+from typing import Any
+
 from msgspec import UNSET, Struct, UnsetType
 
 
@@ -62,6 +64,14 @@ class SdpAnswer(Struct):
 
     sdp_answer: str
     attempt: int
+
+
+class IceConfiguration(Struct):
+    """What a peer connection is made with; credentials end at `ice_until_ms`, 0: never."""
+
+    ice_servers: list[dict[str, Any]]
+    ice_transport_policy: str
+    ice_until_ms: int
 
 
 class WrapUpUntil(Struct):

@@ -21,6 +21,7 @@ from aiohttp import web
 
 from actors.hall import Hall
 from gateway import messages as wire
+from gateway.cors import cors_signal
 from gateway.entrance import Entrance
 from gateway.health import Health
 from gateway.identity import is_loopback, open_verifier
@@ -153,6 +154,7 @@ class Gateway:
             middlewares=[problem_middleware(self._services.metrics)], client_max_size=BODY_BYTES_MAX
         )
         application.on_response_prepare.append(add_security_headers)
+        application.on_response_prepare.append(cors_signal(self._settings.allowed_origins))
         return application
 
     def __repr__(self) -> str:

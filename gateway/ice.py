@@ -43,3 +43,21 @@ def ice_configuration(settings: Settings, principal: str, now_ms: int) -> IceCon
 def turn_password(secret: str, name: str) -> str:
     """Return what coturn computes for the same name and secret (HMAC-SHA1, as its REST interface lays down)."""
     return base64.b64encode(hmac.new(secret.encode(), name.encode(), hashlib.sha1).digest()).decode()
+
+
+def ice_links(settings: Settings, principal: str, now_ms: int) -> list[str]:
+    """Return the same servers as values of `Link` headers (RFC 9725 section 4.6): one for each address."""
+    found = []
+    for server in ice_configuration(settings, principal, now_ms).ice_servers:
+        urls = server.get("urls", [])
+        for url in [urls] if isinstance(urls, str) else urls:
+            words = [f"<{url}>", 'rel="ice-server"']
+            words += [f"{name}={_quoted(server[name])}" for name in ("username", "credential") if name in server]
+            words += ['credential-type="password"'] if "credential" in server else []
+            found.append("; ".join(words))
+    return found
+
+
+def _quoted(text: str) -> str:
+    """A quoted string (RFC 9110 section 5.6.4)."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

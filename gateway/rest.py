@@ -17,7 +17,8 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from gateway import rest_calls, rest_hall, rest_reports
+from gateway import rest_calls, rest_hall, rest_media, rest_reports
+from gateway.cors import preflight_routes
 from gateway.entrance import bearer_token, check_division, check_origin
 from gateway.identity import Verifier
 from gateway.limits import TokenBucket
@@ -29,6 +30,7 @@ from gateway.speaker import Services, Speaker
 OPERATIONS: tuple[Operation, ...] = (
     *rest_calls.OPERATIONS,
     *rest_hall.OPERATIONS,
+    *rest_media.OPERATIONS,
     *rest_reports.OPERATIONS,
 )
 """Everything that REST can do. Routes, OpenAPI and the tests of roles are made from it."""
@@ -51,14 +53,14 @@ class Rest:
         self._bucket_by_principal: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def routes(self) -> list[web.RouteDef]:
-        """One route an entry; GET answers HEAD too."""
+        """One route an entry; GET answers HEAD too, and each path a preflight."""
         routes = []
         for one in OPERATIONS:
             add = {"GET": web.get, "POST": web.post, "PUT": web.put, "PATCH": web.patch, "DELETE": web.delete}[
                 one.method
             ]
             routes.append(add(one.path, self._served(one)))
-        return routes
+        return [*routes, *preflight_routes(OPERATIONS)]
 
     def _served(self, operation: Operation) -> Handler:
         async def serve(request: web.Request) -> web.StreamResponse:
@@ -78,9 +80,11 @@ class Rest:
             raise Refused("not_found", "no id has such characters, or so many")
         query = _query(request, operation.query) if operation.query is not None else None
         command_id = _command_id(request) if operation.is_command else ""
-        body = None
+        body: Any = None
         if operation.body is not None and (request.body_exists or not operation.is_body_optional):
             body = await _body(request, operation.body)
+        elif operation.body_media_type:
+            body = await _text(request, operation.body_media_type)
         headers = {name: request.headers[name] for name in operation.headers if name in request.headers}
         return Asked(speaker, command_id, path, query, body, headers)
 
@@ -94,7 +98,7 @@ class Rest:
         # Operators and supervisors are the bank's own systems: their rate is the hall's matter, not the gateway's.
         if identity.role not in STAFF:
             self._check_rate(identity.principal)
-        return Speaker(self._services, identity)
+        return Speaker(self._services, identity, request.remote or "")
 
     def _check_rate(self, principal: str) -> None:
         settings, now_s = self._services.settings, asyncio.get_running_loop().time()
@@ -131,6 +135,16 @@ async def _body(request: web.Request, kind: type[S]) -> S:
     except msgspec.ValidationError as error:
         raise Refused("bad_value", str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused("malformed", str(error)) from None
+
+
+async def _text(request: web.Request, media_type: str) -> str:
+    """Return the body as text; raises `Refused` (`unsupported_media_type`, `malformed`)."""
+    if request.content_type != media_type:
+        raise Refused("unsupported_media_type", f"send {media_type}")
+    try:
+        return (await request.read()).decode()
+    except UnicodeDecodeError as error:
         raise Refused("malformed", str(error)) from None
 
 
