@@ -60,7 +60,7 @@ async def start(wired: Wired) -> None:
 
 
 async def fill_disk(wired: Wired) -> None:
-    """A server that must sync each write ends itself when it cannot; until somebody frees the disk it comes back for nothing."""
+    """A server that must sync each write ends itself when it cannot."""
     wired.server.fill_disk()
 
 

@@ -1,4 +1,4 @@
-"""The store as several servers: a primary that Sentinels name, and a cluster. What is acknowledged is kept, callers see a pause."""
+"""The store as several servers: a primary that Sentinels name, and a cluster. Nothing acknowledged is lost."""
 
 import asyncio
 import signal
@@ -39,7 +39,7 @@ async def ask(server: Server, *command: str | int) -> object:
 async def eventually(is_so: Callable[[], Awaitable[bool]]) -> None:
     """Servers tell each other once a second."""
     async with asyncio.timeout(PATIENCE_S):
-        while not await is_so():
+        while not await is_so():  # noqa: ASYNC110 - servers tell nobody here
             await asyncio.sleep(0.05)
 
 
@@ -193,7 +193,7 @@ async def test_slots_that_move_are_followed(cluster: Cluster) -> None:
 
 
 async def test_a_server_of_a_cluster_that_is_away_is_named_and_found_again(cluster: Cluster) -> None:
-    """Given one server that is killed, when a batch of both is appended, then it is unavailable; with it back it counts once."""
+    """Given one server that is killed, when both are appended to, then that is unavailable; with it back it counts once."""
     first, second = cluster.division_ids
     journal = RedisJournal(cluster.url)
     epochs = {one: (await journal.open(one)).epoch for one in cluster.division_ids}
