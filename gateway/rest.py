@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from dispatch.model import KEY_PREFIX
 from gateway import rest_calls, rest_hall, rest_media, rest_reports
 from gateway.cors import preflight_routes
 from gateway.entrance import bearer_token, check_division, check_origin
@@ -149,10 +150,10 @@ async def _text(request: web.Request, media_type: str) -> str:
 
 
 def _command_id(request: web.Request) -> str:
-    """Return the caller's key, or a new id for a command that its caller will not repeat."""
+    """Return the caller's key as the engine keeps it for a day, or a new id for a command that its caller will not repeat."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return uuid.uuid4().hex
     if not KEY_PATTERN.fullmatch(key):
         raise Refused("bad_value", "Idempotency-Key: 1 to 64 characters")
-    return key
+    return KEY_PREFIX + key
