@@ -46,6 +46,13 @@ class InvitedParty(Struct):
     agent_id: str
 
 
+class IssuedTicket(Struct):
+    """Good for one upgrade before `expires_at_ms`."""
+
+    ticket: str
+    expires_at_ms: int
+
+
 class DivisionMoved(Struct):
     """The division serves at this slot now."""
 

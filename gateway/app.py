@@ -20,6 +20,7 @@ import structlog
 from aiohttp import web
 
 from actors.hall import Hall
+from actors.tickets import MemoryTickets, Tickets
 from gateway import messages as wire
 from gateway.cors import cors_signal
 from gateway.entrance import Entrance
@@ -51,13 +52,14 @@ log = structlog.get_logger("gateway")
 class Gateway:
     """A gateway in this process and event loop. Raises ValueError when `settings` would be unsafe."""
 
-    def __init__(self, hall: Hall, settings: Settings) -> None:
+    def __init__(self, hall: Hall, settings: Settings, tickets: Tickets | None = None) -> None:
+        """`tickets`: those of the hall's store; None: this gateway keeps its own, as without a store."""
         self.port = 0
         """Of the listening socket, once started."""
         self.metrics_port = 0
         """Of the metrics' own socket; 0 when `/metrics` stands on the main one or nowhere."""
         self._settings = settings
-        self._services = Services(hall, settings)
+        self._services = Services(hall, settings, tickets or MemoryTickets())
         self._roster = Roster()
         verifier = open_verifier(settings)
         self._keys = verifier.keys

@@ -10,6 +10,7 @@ from msgspec import Struct
 from actors.guard import Guard
 from actors.network import Network
 from actors.parts import HallSettings, open_hall
+from actors.tickets import StoreTickets
 from gateway.app import Gateway, tune_process
 from gateway.settings import Settings
 
@@ -47,7 +48,7 @@ class GatewayPart:
         tune_process()
         own = self._settings
         self._hall, self._client = open_hall(own.hall, self._network, own.gateway.gateway_id)
-        self._gateway = Gateway(self._hall, own.gateway)
+        self._gateway = Gateway(self._hall, own.gateway, StoreTickets(self._client))
         await self._gateway.start()
         self._guarding = asyncio.create_task(Guard(self._client).run(), name="guard")
 

@@ -18,7 +18,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from dispatch.model import KEY_PREFIX
-from gateway import rest_calls, rest_hall, rest_media, rest_reports
+from gateway import rest_calls, rest_hall, rest_identity, rest_media, rest_reports
 from gateway.cors import preflight_routes
 from gateway.entrance import bearer_token, check_division, check_origin
 from gateway.identity import Verifier
@@ -33,6 +33,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *rest_hall.OPERATIONS,
     *rest_media.OPERATIONS,
     *rest_reports.OPERATIONS,
+    *rest_identity.OPERATIONS,
 )
 """Everything that REST can do. Routes, OpenAPI and the tests of roles are made from it."""
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from actors.hall import Hall, HallUnavailable
+from actors.tickets import Tickets
 from dispatch.effects import Reply
 from dispatch.views import CallView
 from gateway.boards import Boards
@@ -35,9 +36,10 @@ T = TypeVar("T")
 class Services:
     """What all speakers of one gateway share."""
 
-    __slots__ = ("boards", "hall", "metrics", "overview", "people", "settings")
+    __slots__ = ("boards", "hall", "metrics", "overview", "people", "settings", "tickets")
 
-    def __init__(self, hall: Hall, settings: Settings) -> None:
+    def __init__(self, hall: Hall, settings: Settings, tickets: Tickets) -> None:
+        self.tickets = tickets
         self.hall = hall
         self.settings = settings
         self.people = People(hall)
