@@ -24,6 +24,7 @@ ERROR_NAMES = (
     "disk_unknown",
     "follower_silent",
     "follower_stopped",
+    "audit_stopped",
     "media_silent",
     "build_differs",
 )
@@ -93,6 +94,8 @@ def _disks(disks: list[dict[str, Any]]) -> Iterator[Alert]:
 
 
 def _parts(status: dict[str, Any]) -> Iterator[Alert]:
+    if failure := status["follower"].get("audit", {}).get("failure"):
+        yield Alert("audit_stopped", "follower", f"the audit log is not archived: {failure}")
     if not status["follower"]:
         yield Alert("follower_silent", "follower", "histories and snapshots wait for it")
     for slot, worker in status["media"].items():

@@ -53,6 +53,20 @@ class IssuedTicket(Struct):
     expires_at_ms: int
 
 
+class AuditPage(Struct):
+    """Entries of the audit log, and after which number to go on."""
+
+    entries: list[dict[str, Any]]
+    next: int
+
+
+class AuditHead(Struct):
+    """Number and hash of the audit log's last entry; 0 and zeros where there is none."""
+
+    seq: int
+    hash: str
+
+
 class DivisionMoved(Struct):
     """The division serves at this slot now."""
 

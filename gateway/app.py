@@ -19,6 +19,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
+from actors.audit import Audit, MemoryAudit
 from actors.hall import Hall
 from actors.tickets import MemoryTickets, Tickets
 from gateway import messages as wire
@@ -52,14 +53,16 @@ log = structlog.get_logger("gateway")
 class Gateway:
     """A gateway in this process and event loop. Raises ValueError when `settings` would be unsafe."""
 
-    def __init__(self, hall: Hall, settings: Settings, tickets: Tickets | None = None) -> None:
-        """`tickets`: those of the hall's store; None: this gateway keeps its own, as without a store."""
+    def __init__(
+        self, hall: Hall, settings: Settings, tickets: Tickets | None = None, audit: Audit | None = None
+    ) -> None:
+        """`tickets`, `audit`: those of the hall's store; None: this gateway keeps its own, as without a store."""
         self.port = 0
         """Of the listening socket, once started."""
         self.metrics_port = 0
         """Of the metrics' own socket; 0 when `/metrics` stands on the main one or nowhere."""
         self._settings = settings
-        self._services = Services(hall, settings, tickets or MemoryTickets())
+        self._services = Services(hall, settings, tickets or MemoryTickets(), audit or MemoryAudit())
         self._roster = Roster()
         verifier = open_verifier(settings)
         self._keys = verifier.keys
@@ -96,6 +99,7 @@ class Gateway:
         await self._wait_until_empty(CLOSE_GRACE_MS)
         await self._rounds.stop()
         await self._keys.stop()
+        await self._services.auditor.stop()
         for session in self._roster:
             session.connection.abort()
         await self._wait_until_empty(CLOSE_GRACE_MS)

@@ -1,4 +1,4 @@
-"""The console command `tellerhall`: up, status, move, token, keys, backup, restore; others join by an entry point group.
+"""The console command `tellerhall`: up, status, move, token, keys, audit, backup, restore; others join by an entry point group.
 
 A package may add subcommands: an entry point in `tellerhall.commands` names a function that takes argparse's subparsers.
 """
@@ -22,7 +22,7 @@ import uvloop
 from actors import wiring
 from actors.configuration import Configuration, ConfigurationError, load, plan_digest
 from actors.logs import configure_logging
-from gateway import backup_commands
+from gateway import audit_commands, backup_commands
 from gateway.development_issuer import DevelopmentIssuer, rotate
 from gateway.identity import ROLES
 from gateway.status_text import status_text
@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_token(commands)
     _add_keys(commands)
     backup_commands.add_commands(commands, _add_common, _load)
+    audit_commands.add_commands(commands, _add_common, _load, _answer_of)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
     for entry_point in metadata.entry_points(group=COMMANDS_GROUP):
@@ -227,6 +228,13 @@ def _ask(configuration: Configuration, method: str, path: str, body: object = No
         raise _NoAnswer(f"the gateway at {url} answers {error.code} {error.reason}") from None
     except (OSError, ValueError) as error:
         raise _NoAnswer(f"the gateway at {url} does not answer: {error}") from error
+
+
+def _answer_of(configuration: Configuration, path: str) -> Any:
+    """The hall's answer to an operator; None where no hall runs with the data folder, or it does not answer."""
+    with contextlib.suppress(_NoAnswer):
+        return _ask(configuration, "GET", path)[1]
+    return None
 
 
 def _status(options: argparse.Namespace) -> int:

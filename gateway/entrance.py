@@ -56,10 +56,14 @@ class Entrance:
         after = _resume_after(request)
         try:
             identity = await self._identify(request, token)
+            await self._services.auditor.note("login", identity, {"is_resume": after is not None})
         except (Refused, *EXPECTED) as error:
+            refused = refused_by(error)
+            if refused.status in (401, 403):
+                self._services.auditor.count_refused(refused.reason)
             if not token:
                 raise
-            return await self._turn_away(request, codec, refused_by(error))
+            return await self._turn_away(request, codec, refused)
         kind = StaffSession if identity.role in supervisor.ROLES else Session
         session = kind(self._services, identity, codec, request.remote or "")
         await session.connection.upgrade(request)

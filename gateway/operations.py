@@ -92,6 +92,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     """Of the answer. Other than JSON: the handler returns a response of aiohttp."""
     headers: tuple[str, ...] = ()
     """Headers of the request that matter to the handler, beside those that matter to all."""
+    is_audited: bool | None = None
+    """Whether it is recorded when staff do it (`gateway/auditing.py`); None: if it is a command."""
     more_statuses: tuple[int, ...] = ()
     """Of refusals beside those that follow from the entry."""
 
@@ -104,6 +106,10 @@ class Operation(Struct, frozen=True, kw_only=True):
     def is_command(self) -> bool:
         """Whether it may change something; then it takes an `Idempotency-Key`."""
         return self.method != "GET"
+
+    def is_recorded_for(self, role: str) -> bool:
+        """Whether the audit log says that somebody of `role` did it."""
+        return role in STAFF and (self.is_command if self.is_audited is None else self.is_audited)
 
     @property
     def parameters(self) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from actors.audit import StoreAudit
 from actors.guard import Guard
 from actors.network import Network
 from actors.parts import HallSettings, open_hall
@@ -48,7 +49,7 @@ class GatewayPart:
         tune_process()
         own = self._settings
         self._hall, self._client = open_hall(own.hall, self._network, own.gateway.gateway_id)
-        self._gateway = Gateway(self._hall, own.gateway, StoreTickets(self._client))
+        self._gateway = Gateway(self._hall, own.gateway, StoreTickets(self._client), StoreAudit(self._client))
         await self._gateway.start()
         self._guarding = asyncio.create_task(Guard(self._client).run(), name="guard")
 

@@ -18,7 +18,8 @@ from aiohttp import web
 from msgspec import Struct
 
 from dispatch.model import KEY_PREFIX
-from gateway import rest_calls, rest_hall, rest_identity, rest_media, rest_reports
+from gateway import rest_audit, rest_calls, rest_hall, rest_identity, rest_media, rest_reports
+from gateway.auditing import references
 from gateway.cors import preflight_routes
 from gateway.entrance import bearer_token, check_division, check_origin
 from gateway.identity import Verifier
@@ -34,6 +35,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *rest_media.OPERATIONS,
     *rest_reports.OPERATIONS,
     *rest_identity.OPERATIONS,
+    *rest_audit.OPERATIONS,
 )
 """Everything that REST can do. Routes, OpenAPI and the tests of roles are made from it."""
 
@@ -66,13 +68,26 @@ class Rest:
 
     def _served(self, operation: Operation) -> Handler:
         async def serve(request: web.Request) -> web.StreamResponse:
-            answer = await operation.handler(await self._asked(request, operation))
+            answer = await self._done(operation, await self._asked(request, operation))
             if isinstance(answer, web.StreamResponse):
                 return answer
             headers = {"Location": _filled(operation.location, answer)} if operation.location else None
             return json_response(answer, operation.status, headers)
 
         return serve
+
+    async def _done(self, operation: Operation, asked: Asked) -> Any:
+        """Carry it out; what staff do is recorded before and after."""
+        identity = asked.speaker.identity
+        if not operation.is_recorded_for(identity.role):
+            return await operation.handler(asked)
+        about = references(asked.query, asked.body, dict(asked.path))
+        auditor, ref = self._services.auditor, asked.command_id or uuid.uuid4().hex
+        if not operation.is_command:
+            await auditor.note(operation.id, identity, about, ref, "asked")
+            return await operation.handler(asked)
+        work = auditor.carried_out(operation.id, identity, about, ref, lambda: operation.handler(asked))
+        return await asyncio.shield(work)
 
     async def _asked(self, request: web.Request, operation: Operation) -> Asked:
         """Return the request, checked; raises `Refused`."""
@@ -93,7 +108,12 @@ class Rest:
     async def _speaker(self, request: web.Request, operation: Operation) -> Speaker:
         """Return who asks, if the operation is for them; raises `Refused`."""
         check_origin(request, self._services.settings.allowed_origins)
-        identity = await self._verifier.admit(bearer_token(request))
+        try:
+            identity = await self._verifier.admit(bearer_token(request))
+        except Refused as refused:
+            if refused.status == 401:
+                self._services.auditor.count_refused(refused.reason)
+            raise
         if identity.role not in operation.roles:
             raise Refused("wrong_role", f"this is not for the role {identity.role}")
         check_division(identity, self._services)

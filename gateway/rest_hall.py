@@ -126,6 +126,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="The sealed recordings of a call",
         roles=STAFF,
         whose="division",
+        is_audited=True,
         answer=documents.RecordingDocument,
     ),
     Operation(

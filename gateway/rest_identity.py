@@ -35,6 +35,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Get a one-use ticket for a WebSocket",
         roles=EVERYBODY,
         whose="own",
+        is_audited=False,  # Its use is: as a login.
         answer=answers.IssuedTicket,
         status=201,
     ),

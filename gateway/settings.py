@@ -41,6 +41,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     allowed_origins: tuple[str, ...] = ()
     """Origins beside this server's own, exactly as browsers send them: `https://bank.example`."""
     recordings_folder: Path | None = None
+    audit_folder: Path | None = None
+    """Where the follower archives the audit log; None: only what the store still has is shown."""
     ice_servers: list[dict[str, Any]] = field(default_factory=list)
     """Handed to clients as they are. Empty: host candidates only, never a public server by default."""
     turn_urls: tuple[str, ...] = ()

@@ -6,8 +6,10 @@ is given at its start.
 Not here: the parts themselves (`actors/parts`, `actors/media_part`, `gateway/part`), keeping slots filled (`supervisor`).
 """
 
+from pathlib import Path
 from typing import Any
 
+from actors.audit_archive import HEAD_FILE
 from actors.configuration import Configuration
 from actors.supervisor import Slot
 from gateway.tls import development_certificate
@@ -20,7 +22,14 @@ def slots_of(configuration: Configuration, store_url: str, port: int) -> list[Sl
     hall = {"division_ids": division_ids, "store_url": store_url}
     archive = str(configuration.data_folder / "archive")
     disk = disk_values(configuration)
-    follower = {"division_ids": division_ids, "store": store, "archive_folder": archive, "disk": disk}
+    follower = {
+        "division_ids": division_ids,
+        "store": store,
+        "archive_folder": archive,
+        "audit_folder": str(configuration.data_folder / "audit"),
+        "audit_head_path": str(audit_head_path(configuration)),
+        "disk": disk,
+    }
     slot_ids = [f"shard-{number}" for number in range(configuration.hall.shards)]
     return [
         Slot("follower", "follower", "actors.parts:FollowerPart", follower),
@@ -66,6 +75,11 @@ def _media_slot(configuration: Configuration, hall: dict[str, Any], number: int)
     return Slot(f"media-{number}", "media", "actors.media_part:MediaPart", settings)
 
 
+def audit_head_path(configuration: Configuration) -> Path:
+    """Where the audit log's head lies: apart from its lines."""
+    return configuration.data_folder / "keys" / HEAD_FILE
+
+
 def disk_values(configuration: Configuration) -> dict[str, Any]:
     """Where data lie that this hall must not run out of disk for; an existing store's own disk is not ours to see."""
     folders = {
@@ -104,6 +118,7 @@ def gateway_values(configuration: Configuration, port: int) -> dict[str, Any]:
         "are_development_keys_allowed": own.are_development_keys_allowed,
         "allowed_origins": own.allowed_origins,
         "recordings_folder": str(configuration.recordings_folder),
+        "audit_folder": str(configuration.data_folder / "audit"),
         "ice_servers": own.ice_servers,
         "turn_urls": own.turn_urls,
         "turn_secret": own.turn_secret,

@@ -12,10 +12,12 @@ import uuid
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
+from actors.audit import Audit
 from actors.hall import Hall, HallUnavailable
 from actors.tickets import Tickets
 from dispatch.effects import Reply
 from dispatch.views import CallView
+from gateway.auditing import Auditor
 from gateway.boards import Boards
 from gateway.identity import Identity
 from gateway.metrics import Metrics
@@ -36,9 +38,10 @@ T = TypeVar("T")
 class Services:
     """What all speakers of one gateway share."""
 
-    __slots__ = ("boards", "hall", "metrics", "overview", "people", "settings", "tickets")
+    __slots__ = ("auditor", "boards", "hall", "metrics", "overview", "people", "settings", "tickets")
 
-    def __init__(self, hall: Hall, settings: Settings, tickets: Tickets) -> None:
+    def __init__(self, hall: Hall, settings: Settings, tickets: Tickets, audit: Audit) -> None:
+        self.auditor = Auditor(audit, settings.gateway_id)
         self.tickets = tickets
         self.hall = hall
         self.settings = settings

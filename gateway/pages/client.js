@@ -5,7 +5,7 @@
  * Rules: nothing here knows what a call is. Every question has a deadline, the number of open ones is bounded, and so are the
  * attempts to connect. A question keeps its id over reconnects: the server answers a repeat with the first
  * answer and does nothing twice, so sending again is always safe. Each connection is opened with a one-use ticket; the token itself
- * goes nowhere but into the request for it. (Of another origin than the page's, which cannot ask for one, it is the token.)
+ * goes nowhere but into the request for it.
  * Theory: a link is `connecting`, `online`, `waiting` (for the next attempt) or `stopped`. It is online once the server's
  * first session message came, not when the socket opened. The highest event number is kept, and the next
  * connection resumes from it; without one, or when the server has forgotten, a snapshot comes instead.
@@ -153,7 +153,6 @@ export class Client {
   /** What to offer beside the protocol; or the close code that says what the refusal asks for. @returns {Promise<string | number>} */
   async #ticket() {
     const http = this.url.replace(/^ws/, "http");
-    if (new URL(http).origin !== location.origin) return `bearer.${this.token}`;
     const options = { method: "POST", headers: { Authorization: `Bearer ${this.token}` }, signal: AbortSignal.timeout(HANDSHAKE_TIMEOUT_MS) };
     try {
       const response = await fetch(`${http}/v1/tickets`, options);
