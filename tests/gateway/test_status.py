@@ -123,6 +123,7 @@ WEAK["store"] = {**WEAK["store"], "weaknesses": ["appendfsync is 'everysec', nee
         ("disk_unknown", {"divisions": {"main": division(disk=[{**DISK, "free_bytes": -1}])}}),
         ("follower_silent", {"followed": {}}),
         ("follower_stopped", {"followed": follower(failure="batch 7 cannot be replayed", is_stopped=True)}),
+        ("audit_stopped", {"followed": {**follower(), "audit": {"archived": 3, "failure": "disk full"}}}),
         ("media_silent", {"media": {"media-1": {}}}),
         ("build_differs", {"divisions": {"main": division(build="other")}}),
         ("weaker_durability", {"followed": WEAK}),
