@@ -19,11 +19,8 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from actors.audit import Audit, MemoryAudit
 from actors.hall import Hall
-from actors.tickets import MemoryTickets, Tickets
 from gateway import messages as wire
-from gateway.cors import cors_signal
 from gateway.entrance import Entrance
 from gateway.health import Health
 from gateway.identity import is_loopback, open_verifier
@@ -53,16 +50,13 @@ log = structlog.get_logger("gateway")
 class Gateway:
     """A gateway in this process and event loop. Raises ValueError when `settings` would be unsafe."""
 
-    def __init__(
-        self, hall: Hall, settings: Settings, tickets: Tickets | None = None, audit: Audit | None = None
-    ) -> None:
-        """`tickets`, `audit`: those of the hall's store; None: this gateway keeps its own, as without a store."""
+    def __init__(self, hall: Hall, settings: Settings) -> None:
         self.port = 0
         """Of the listening socket, once started."""
         self.metrics_port = 0
         """Of the metrics' own socket; 0 when `/metrics` stands on the main one or nowhere."""
         self._settings = settings
-        self._services = Services(hall, settings, tickets or MemoryTickets(), audit or MemoryAudit())
+        self._services = Services(hall, settings)
         self._roster = Roster()
         verifier = open_verifier(settings)
         self._keys = verifier.keys
@@ -85,21 +79,33 @@ class Gateway:
         self._rounds.start()
         log.info("listening", gateway_id=settings.gateway_id, host=settings.host, port=self.port)
 
+    @property
+    def connections(self) -> dict[str, int]:
+        """Role -> how many of it are connected here."""
+        return self._roster.connections()
+
+    async def drain(self) -> None:
+        """End while others take over: clients go to them spread over `spread_ms`, so that they are no storm there."""
+        await self._end(self._settings.spread_ms)
+
     async def stop(self) -> None:
-        """Send clients elsewhere and end; takes at most `stop_ms` and the close grace. Harmless when repeated."""
+        """End with the whole hall; takes at most `stop_ms` and the close grace. Harmless when repeated."""
+        await self._end(self._settings.stop_ms)
+
+    async def _end(self, leave_ms: int) -> None:
+        """Accept nobody, ask clients to leave within `leave_ms`, close those that have not."""
         self._entrance.is_closing = self._health.is_closing = True
         for runner in self._runners:
             for site in list(runner.sites):
                 await site.stop()
         for session in self._roster:
-            session.connection.say(wire.SessionGoaway("resume", self._settings.stop_ms))
-        await self._wait_until_empty(self._settings.stop_ms)
+            session.connection.say(wire.SessionGoaway("resume", leave_ms))
+        await self._wait_until_empty(leave_ms)
         for session in self._roster:
             session.connection.close(1001)
         await self._wait_until_empty(CLOSE_GRACE_MS)
         await self._rounds.stop()
         await self._keys.stop()
-        await self._services.auditor.stop()
         for session in self._roster:
             session.connection.abort()
         await self._wait_until_empty(CLOSE_GRACE_MS)
@@ -160,7 +166,6 @@ class Gateway:
             middlewares=[problem_middleware(self._services.metrics)], client_max_size=BODY_BYTES_MAX
         )
         application.on_response_prepare.append(add_security_headers)
-        application.on_response_prepare.append(cors_signal(self._settings.allowed_origins))
         return application
 
     def __repr__(self) -> str:

@@ -81,7 +81,8 @@ HANDLERS: dict[type[said.FromClient], Handler] = {
     said.CallCallback: request_callback,
     said.InvitationAccept: accept_invitation,
     said.CallHangUp: talk.hang_up,
-    **talk.MEDIA_HANDLERS,
+    said.RtcSdpOffer: talk.exchange_sdp,
+    said.RtcStats: talk.take_stats,
 }
 
 

@@ -3,16 +3,14 @@
 Rules: the checks stand in the order of `open_session` and each has its own reason. `Origin` is compared exactly: a foreign
 page must not use a signed-in browser. A token never stands in the URL, where logs and proxies would keep it.
 
-Theory: a script in a page cannot see the HTTP status of a refused upgrade. So a ticket or token that came as a subprotocol,
-which only pages do, is refused after the upgrade, with a close code; one in a header is refused by status. Pages bring a
-ticket: a subprotocol may end in a log of some proxy, where a used ticket is worth nothing and a token is worth hours.
+Theory: a script in a page cannot see the HTTP status of a refused upgrade. So a token that came as a subprotocol,
+which only pages do, is refused after the upgrade, with a close code; one in a header is refused by status.
 
 Not here: the conversation (`gateway/session.py`).
 """
 
 import asyncio
 
-import msgspec
 import structlog
 from aiohttp import hdrs, web
 
@@ -22,16 +20,14 @@ from gateway.codec import CODECS, Codec
 from gateway.connection import Connection
 from gateway.identity import Identity, Verifier
 from gateway.limits import TokenBucket
-from gateway.refusals import EXPECTED, Refused, refused_by
+from gateway.refusals import Refused
 from gateway.roster import Roster
 from gateway.session import Session
 from gateway.speaker import Services
 from gateway.supervisor_session import StaffSession
 
 BEARER_SUBPROTOCOL = "bearer."
-TICKET_SUBPROTOCOL = "ticket."
-CLOSE_CODE_BY_REASON = {"not_signed_in": 4001, "token_expired": 4002, "wrong_role": 4003, "ticket_unknown": 4005}
-"""Others, as when the store does not answer, are no fault of the client's: 1011, come again."""
+CLOSE_CODE_BY_REASON = {"not_signed_in": 4001, "token_expired": 4002, "wrong_role": 4003}
 RETRY_AFTER_MS = 5_000
 """When this process is full or has accepted too many in this second."""
 
@@ -56,16 +52,12 @@ class Entrance:
         after = _resume_after(request)
         try:
             identity = await self._identify(request, token)
-            await self._services.auditor.note("login", identity, {"is_resume": after is not None})
-        except (Refused, *EXPECTED) as error:
-            refused = refused_by(error)
-            if refused.status in (401, 403):
-                self._services.auditor.count_refused(refused.reason)
+        except Refused as refused:
             if not token:
                 raise
             return await self._turn_away(request, codec, refused)
         kind = StaffSession if identity.role in supervisor.ROLES else Session
-        session = kind(self._services, identity, codec, request.remote or "")
+        session = kind(self._services, identity, codec)
         await session.connection.upgrade(request)
         await self._attend(session, after)
         return session.connection.response
@@ -94,30 +86,17 @@ class Entrance:
             raise Refused("overloaded", "no room for a connection here now", retry_after_ms=RETRY_AFTER_MS)
 
     async def _identify(self, request: web.Request, token: str) -> Identity:
-        if token.startswith(TICKET_SUBPROTOCOL):
-            identity = await self._take_ticket(token.removeprefix(TICKET_SUBPROTOCOL))
-        else:
-            identity = await self._verifier.admit(token.removeprefix(BEARER_SUBPROTOCOL) or bearer_token(request))
+        identity = await self._verifier.admit(token or bearer_token(request))
         if identity.role not in CLIENT_TYPES:
             raise Refused("wrong_role", f"the role {identity.role} has no session")
         check_division(identity, self._services)
-        return identity
-
-    async def _take_ticket(self, ticket: str) -> Identity:
-        """Raises `Refused`, StoreUnavailable. What was true of the token when it asked must still be."""
-        async with asyncio.timeout(self._services.settings.command_timeout_ms / 1000):
-            content = await self._services.tickets.take(ticket)
-        if content is None:
-            raise Refused("ticket_unknown", "the ticket was used, is too old, or is none")
-        identity = msgspec.msgpack.decode(content, type=Identity)
-        self._verifier.check_still(identity)
         return identity
 
     async def _turn_away(self, request: web.Request, codec: Codec, refused: Refused) -> web.StreamResponse:
         """Say no where a page can see it: upgrade, close at once, wait for the peer's close no longer than the grace."""
         connection = Connection(codec, self._services.settings.ping_ms)
         await connection.upgrade(request)
-        connection.close(CLOSE_CODE_BY_REASON.get(refused.reason, 1011))
+        connection.close(CLOSE_CODE_BY_REASON.get(refused.reason, 4001))
         self._services.metrics.count_refusal(refused.reason)
         self._services.metrics.count_close(connection.close_code)
         await connection.drain_close()
@@ -144,7 +123,7 @@ def bearer_token(request: web.Request) -> str:
 
 
 def _subprotocols(request: web.Request) -> tuple[Codec, str]:
-    """Return the first codec that the client offers and we know, and the ticket or token it offers, with what it is."""
+    """Return the first codec that the client offers and we know, and the token it offers, if any."""
     offered = [
         one.strip() for header in request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, []) for one in header.split(",")
     ]
@@ -152,7 +131,7 @@ def _subprotocols(request: web.Request) -> tuple[Codec, str]:
     if codec is None:
         # aiohttp alone would go on without a subprotocol, and the client would fail later and stranger.
         raise Refused("malformed", f"offer a subprotocol: {' or '.join(CODECS)}")
-    tokens = [one for one in offered if one.startswith((BEARER_SUBPROTOCOL, TICKET_SUBPROTOCOL))]
+    tokens = [one.removeprefix(BEARER_SUBPROTOCOL) for one in offered if one.startswith(BEARER_SUBPROTOCOL)]
     return codec, tokens[0] if tokens else ""
 
 

@@ -321,7 +321,6 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="What happened to a call",
         roles=STAFF,
         whose="call",
-        is_audited=True,
         answer=documents.History,
     ),
 )

@@ -12,12 +12,9 @@ import uuid
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-from actors.audit import Audit
 from actors.hall import Hall, HallUnavailable
-from actors.tickets import Tickets
 from dispatch.effects import Reply
 from dispatch.views import CallView
-from gateway.auditing import Auditor
 from gateway.boards import Boards
 from gateway.identity import Identity
 from gateway.metrics import Metrics
@@ -38,11 +35,9 @@ T = TypeVar("T")
 class Services:
     """What all speakers of one gateway share."""
 
-    __slots__ = ("auditor", "boards", "hall", "metrics", "overview", "people", "settings", "tickets")
+    __slots__ = ("boards", "hall", "metrics", "overview", "people", "settings")
 
-    def __init__(self, hall: Hall, settings: Settings, tickets: Tickets, audit: Audit) -> None:
-        self.auditor = Auditor(audit, settings.gateway_id)
-        self.tickets = tickets
+    def __init__(self, hall: Hall, settings: Settings) -> None:
         self.hall = hall
         self.settings = settings
         self.people = People(hall)
@@ -54,13 +49,11 @@ class Services:
 class Speaker:
     """One identity with the means to act on it."""
 
-    __slots__ = ("address", "checked_call_id", "identity", "services")
+    __slots__ = ("checked_call_id", "identity", "services")
 
-    def __init__(self, services: Services, identity: Identity, address: str = "") -> None:
+    def __init__(self, services: Services, identity: Identity) -> None:
         self.services = services
         self.identity = identity
-        self.address = address
-        """Where the connection or request comes from, as this process sees it."""
         self.checked_call_id = ""
         """The last call that proved to be the speaker's own."""
 
