@@ -62,7 +62,6 @@ class HallSection(_Section, frozen=True):
 class GatewaySection(_Section, frozen=True):
     host: Host = "127.0.0.1"
     port: Port = 8080
-    processes: Annotated[int, Meta(ge=1, le=256)] = 1
     tls_cert: str = ""
     tls_key: str = ""
     tls_self_signed: bool = False

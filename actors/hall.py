@@ -21,7 +21,6 @@ from actors.directory import PartEntry
 from actors.feed import Feed
 from actors.history_items import HistoryItem
 from actors.items import (
-    Drain,
     HallUnavailable,
     Notice,
     ReadAgents,
@@ -58,7 +57,7 @@ FOLLOWER_NAME = "follower"
 """Its slot."""
 FOLLOWING = frozenset({"customer", "system"})
 """Roles that mean the same in every division: their commands follow a call that was handed over."""
-PART_MAILBOXES_MAX = 1_000
+MEDIA_MAILBOXES_MAX = 1_000
 STORE_S = 1.0
 """A store that answers takes milliseconds; whoever asks has waited long enough already."""
 
@@ -110,7 +109,7 @@ class Hall:
         self._directory = directory
         self._mailboxes = {one: Mailbox(one, self._resolver(one)) for one in division_ids}
         self._feeds: dict[str, Feed] = {}
-        self._parts_mailboxes: dict[str, Mailbox] = {}
+        self._media: dict[str, Mailbox] = {}
         self._follower: Mailbox | None = None
         self._closing: set[asyncio.Future[None]] = set()
 
@@ -203,8 +202,8 @@ class Hall:
         return await self._network.peer(parts[FOLLOWER_NAME].name if FOLLOWER_NAME in parts else FOLLOWER_NAME)
 
     async def part_status(self, name: str) -> dict[str, Any]:
-        """What the follower, or the media worker or gateway of that actor name, says of itself. Raises HallUnavailable."""
-        mailbox = self._follower_mailbox() if name == FOLLOWER_NAME else self._part_mailbox(name)
+        """What the follower, or the media worker of that actor name, says of itself. Raises HallUnavailable."""
+        mailbox = self._follower_mailbox() if name == FOLLOWER_NAME else self._media_mailbox(name)
         answer: dict[str, Any] = decode_answer(ReadPart, await mailbox.send(ReadPart()))
         return answer
 
@@ -288,18 +287,18 @@ class Hall:
         self, worker_id: str, worker_epoch: int, call_id: str, attempt: int, party: str, sdp_offer: str
     ) -> str:
         """Return the media worker's SDP answer for one party. Raises MediaRefused, HallUnavailable."""
-        mailbox = self._part_mailbox(media_actor_name(worker_id, worker_epoch))
+        mailbox = self._media_mailbox(media_actor_name(worker_id, worker_epoch))
         answer = decode_media_answer(await mailbox.send(SdpOffer(call_id, attempt, party, sdp_offer)))
         if answer.reason:
             raise MediaRefused(answer.reason)
         return answer.sdp
 
-    def _part_mailbox(self, name: str) -> Mailbox:
-        mailbox = self._parts_mailboxes.pop(name, None) or Mailbox(name, lambda: self._network.peer(name))
-        self._parts_mailboxes[name] = mailbox
-        if len(self._parts_mailboxes) > PART_MAILBOXES_MAX:
-            # The one that was not used for longest: its part has most likely gone.
-            closing = asyncio.ensure_future(self._parts_mailboxes.pop(next(iter(self._parts_mailboxes))).close())
+    def _media_mailbox(self, name: str) -> Mailbox:
+        mailbox = self._media.pop(name, None) or Mailbox(name, lambda: self._network.peer(name))
+        self._media[name] = mailbox
+        if len(self._media) > MEDIA_MAILBOXES_MAX:
+            # The one that was not used for longest: its worker has most likely gone.
+            closing = asyncio.ensure_future(self._media.pop(next(iter(self._media))).close())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
         return mailbox
@@ -322,17 +321,6 @@ class Hall:
             raise MoveRefused("unknown_division")
         await move(self._network, self._directory, division_id, slot_id)
 
-    async def drain(self, slot_id: str) -> int:
-        """Let the gateway in that slot send its clients to the others and end; returns how many it has. A successor follows.
-
-        Raises MoveRefused (`unknown_slot`), HallUnavailable.
-        """
-        part = (await self._parts())["parts"].get(slot_id)
-        if part is None or not slot_id.startswith("gateway-"):
-            raise MoveRefused("unknown_slot")
-        count: int = decode_answer(Drain, await self._part_mailbox(part["name"]).send(Drain()))
-        return count
-
     # -- people
 
     async def remember_person(self, reference: str, fields: dict[str, str]) -> None:
@@ -346,11 +334,7 @@ class Hall:
 
     async def close(self) -> None:
         """End mailboxes and feeds; whoever still waits is told `not_ready`."""
-        parts: list[Feed | Mailbox] = [
-            *self._feeds.values(),
-            *self._mailboxes.values(),
-            *self._parts_mailboxes.values(),
-        ]
+        parts: list[Feed | Mailbox] = [*self._feeds.values(), *self._mailboxes.values(), *self._media.values()]
         if self._follower is not None:
             parts.append(self._follower)
         await asyncio.gather(*(part.close() for part in parts), *self._closing)

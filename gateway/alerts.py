@@ -25,7 +25,6 @@ ERROR_NAMES = (
     "follower_silent",
     "follower_stopped",
     "media_silent",
-    "gateway_silent",
     "build_differs",
 )
 WARNING_NAMES = ("weaker_durability", "follower_behind", "snapshot_old")
@@ -99,9 +98,6 @@ def _parts(status: dict[str, Any]) -> Iterator[Alert]:
     for slot, worker in status["media"].items():
         if not worker:
             yield Alert("media_silent", slot, "the media worker does not answer")
-    for slot, gateway in status["gateways"].items():
-        if not gateway:
-            yield Alert("gateway_silent", slot, "the gateway does not answer; its clients go to the others")
 
 
 def _builds(builds: dict[str, list[str]]) -> Iterator[Alert]:

@@ -51,13 +51,6 @@ class DivisionMoved(Struct):
     slot_id: str
 
 
-class GatewayDraining(Struct):
-    """The gateway sends its clients elsewhere; `connections_count` is how many it has."""
-
-    slot_id: str
-    connections_count: int
-
-
 class TakenCall(Struct):
     """The call that is meant."""
 

@@ -17,10 +17,12 @@ import socket
 from pathlib import Path
 
 import structlog
-from aiohttp import web
+from aiohttp import web, web_fileresponse
 
 from actors.hall import Hall
 from gateway import messages as wire
+from gateway.bounds import bounds_middleware, note_answer, server_log
+from gateway.door import no
 from gateway.entrance import Entrance
 from gateway.health import Health
 from gateway.identity import is_loopback, open_verifier
@@ -28,9 +30,14 @@ from gateway.limits import (
     BACKLOG,
     BODY_BYTES_MAX,
     CLOSE_GRACE_MS,
+    HEAD_LINE_BYTES_MAX,
+    HEADERS_MAX,
+    IDLE_S_MAX,
+    REST_MS_MAX,
     SOCKET_SEND_BYTES,
     TCP_USER_TIMEOUT_MS,
 )
+from gateway.porter import GuardedSite, Porter, sockets_max
 from gateway.problems import add_security_headers, problem_middleware
 from gateway.rest import Rest
 from gateway.roster import Roster
@@ -41,10 +48,15 @@ from gateway.tls import server_context
 
 PAGES_FOLDER = Path(__file__).parent / "pages"
 PAGE_BY_PATH = {"/": "index.html", "/customer": "customer.html", "/agent": "agent.html"}
-KEEPALIVE_S = 75
 STOP_POLL_MS = 50
+CROWDED = no("429 Too Many Requests", retry_after_s=5)
+"""To a connection of an address that has its share."""
 
 log = structlog.get_logger("gateway")
+
+web_fileresponse.NOSENDFILE = True  # type: ignore[misc]
+# asyncio's own loop never ends a connection that is reset during `sendfile` (InvalidStateError in `_call_connection_lost`), nor
+# the task that answers there. uvloop has no `sendfile`, and our pages are small.
 
 
 class Gateway:
@@ -66,6 +78,7 @@ class Gateway:
         self._health = Health(self._services)
         self._rounds = Rounds(self._roster, self._services)
         self._runners: list[web.AppRunner] = []
+        self._porters: list[Porter] = []
 
     async def start(self) -> None:
         """Listen; raises OSError when the address cannot be had."""
@@ -79,28 +92,15 @@ class Gateway:
         self._rounds.start()
         log.info("listening", gateway_id=settings.gateway_id, host=settings.host, port=self.port)
 
-    @property
-    def connections(self) -> dict[str, int]:
-        """Role -> how many of it are connected here."""
-        return self._roster.connections()
-
-    async def drain(self) -> None:
-        """End while others take over: clients go to them spread over `spread_ms`, so that they are no storm there."""
-        await self._end(self._settings.spread_ms)
-
     async def stop(self) -> None:
-        """End with the whole hall; takes at most `stop_ms` and the close grace. Harmless when repeated."""
-        await self._end(self._settings.stop_ms)
-
-    async def _end(self, leave_ms: int) -> None:
-        """Accept nobody, ask clients to leave within `leave_ms`, close those that have not."""
+        """Send clients elsewhere and end; takes at most `stop_ms` and the close grace. Harmless when repeated."""
         self._entrance.is_closing = self._health.is_closing = True
         for runner in self._runners:
             for site in list(runner.sites):
                 await site.stop()
         for session in self._roster:
-            session.connection.say(wire.SessionGoaway("resume", leave_ms))
-        await self._wait_until_empty(leave_ms)
+            session.connection.say(wire.SessionGoaway("resume", self._settings.stop_ms))
+        await self._wait_until_empty(self._settings.stop_ms)
         for session in self._roster:
             session.connection.close(1001)
         await self._wait_until_empty(CLOSE_GRACE_MS)
@@ -112,6 +112,9 @@ class Gateway:
         for runner in self._runners:
             await runner.cleanup()
         self._runners.clear()
+        for porter in self._porters:
+            await porter.stop()
+        self._porters.clear()
         log.info("stopped", gateway_id=self._settings.gateway_id)
 
     def _end_sessions_of(self, key_ids: frozenset[str]) -> None:
@@ -128,7 +131,17 @@ class Gateway:
 
     async def _listen(self, application: web.Application, host: str, port: int, is_public: bool) -> int:
         runner = web.AppRunner(
-            application, access_log=None, handle_signals=False, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=1.0
+            application,
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=IDLE_S_MAX,
+            shutdown_timeout=1.0,
+            lingering_time=REST_MS_MAX / 1000,
+            max_line_size=HEAD_LINE_BYTES_MAX,
+            max_field_size=HEAD_LINE_BYTES_MAX,
+            max_headers=HEADERS_MAX,
+            auto_decompress=False,
+            logger=server_log(),
         )
         await runner.setup()
         self._runners.append(runner)
@@ -137,7 +150,16 @@ class Gateway:
         context = None
         if is_public and settings.certificate_path is not None and settings.key_path is not None:
             context = server_context(settings.certificate_path, settings.key_path)
-        await web.SockSite(runner, listener, ssl_context=context, backlog=BACKLOG).start()
+        rates = self._services.rates
+        porter = Porter(
+            sockets_max(settings.connections_max),
+            refusal=lambda peer: b"" if peer in rates.proxies or rates.enter(peer) else CROWDED,
+            left=lambda peer: None if peer in rates.proxies else rates.leave(peer),
+            is_trusted=lambda peer: peer in rates.proxies,
+            count=self._services.metrics.count_cut_off,
+        )
+        self._porters.append(porter)
+        await GuardedSite(runner, listener, porter, ssl_context=context, backlog=BACKLOG).start()
         bound_port: int = listener.getsockname()[1]
         return bound_port
 
@@ -163,9 +185,11 @@ class Gateway:
 
     def _new_application(self) -> web.Application:
         application = web.Application(
-            middlewares=[problem_middleware(self._services.metrics)], client_max_size=BODY_BYTES_MAX
+            middlewares=[problem_middleware(self._services.metrics), bounds_middleware(self._services.rates)],
+            client_max_size=BODY_BYTES_MAX,
         )
         application.on_response_prepare.append(add_security_headers)
+        application.on_response_prepare.append(note_answer)
         return application
 
     def __repr__(self) -> str:

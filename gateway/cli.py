@@ -1,4 +1,4 @@
-"""The console command `tellerhall`: up, status, move, drain, token, keys, backup, restore; others join by an entry point group.
+"""The console command `tellerhall`: up, status, move, token, keys, backup, restore; others join by an entry point group.
 
 A package may add subcommands: an entry point in `tellerhall.commands` names a function that takes argparse's subparsers.
 """
@@ -51,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_up(commands)
     _add_status(commands)
     _add_move(commands)
-    _add_drain(commands)
     _add_token(commands)
     _add_keys(commands)
     backup_commands.add_commands(commands, _add_common, _load)
@@ -113,15 +112,6 @@ def _add_move(commands: Any) -> None:
     parser.add_argument("division", help="which")
     parser.add_argument("slot", help="where to: shard-0, shard-1, ... as `status` names them")
     parser.set_defaults(run=_move)
-
-
-def _add_drain(commands: Any) -> None:
-    parser = commands.add_parser(
-        "drain", help="send a gateway's clients to the others within a minute and start it anew"
-    )
-    _add_common(parser)
-    parser.add_argument("slot", help="which: gateway-1, gateway-2, ... as `status` names them")
-    parser.set_defaults(run=_drain)
 
 
 def _add_token(commands: Any) -> None:
@@ -271,16 +261,6 @@ def _move(options: argparse.Namespace) -> int:
         print(f"tellerhall: division {options.division} was not moved: {error}", file=sys.stderr)
         return 1
     print(f"division {options.division} is served by {options.slot}")
-    return 0
-
-
-def _drain(options: argparse.Namespace) -> int:
-    try:
-        _, said = _ask(_load(options), "POST", f"/v1/gateways/{urllib.parse.quote(options.slot, safe='')}/drain")
-    except _NoAnswer as error:
-        print(f"tellerhall: {options.slot} does not drain: {error}", file=sys.stderr)
-        return 1
-    print(f"{options.slot} sends its {said['connections_count']} clients to the others")
     return 0
 
 

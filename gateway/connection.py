@@ -13,7 +13,6 @@ Not here: what messages mean (`gateway/session.py`).
 """
 
 import asyncio
-import socket
 import struct
 from collections.abc import AsyncIterator
 from typing import Any
@@ -22,17 +21,19 @@ from aiohttp import WSMsgType, web
 
 from gateway import messages as wire
 from gateway.codec import Codec
+from gateway.door import door_of, reset
 from gateway.limits import (
     CLOSE_GRACE_MS,
     MESSAGE_BYTES_MAX,
     SEND_BUFFER_BYTES_MAX,
     SILENCE_PINGS_MAX,
+    STALL_BYTES_MIN,
     STALL_MS_MAX,
     WRITER_LIMIT_BYTES,
 )
+from gateway.refusals import Refused
 
 _FIN = 0x80
-_LINGER_0 = struct.pack("ii", 1, 0)
 
 
 class Connection:
@@ -48,7 +49,9 @@ class Connection:
         "_pinged_at_s",
         "_socket",
         "_stalled_at_s",
+        "_taken_bytes",
         "_transport",
+        "_written_bytes",
         "close_code",
         "codec",
         "sent_count",
@@ -73,6 +76,9 @@ class Connection:
         self._numbers = 0
         self._heard_at_s = self._pinged_at_s = self._loop.time()
         self._stalled_at_s = 0.0
+        self._written_bytes = 0
+        self._taken_bytes = 0
+        """Of these, what the peer had read when it was last seen to read."""
         self._closing_at_s = 0.0
         self.close_code = 0
         """How it ended; 0 while it has not."""
@@ -90,12 +96,23 @@ class Connection:
         return self._transport is not None and not self.close_code and not self._transport.is_closing()
 
     async def upgrade(self, request: web.Request) -> None:
-        """Answer the upgrade; raises aiohttp's HTTPBadRequest when it is none."""
-        await self._socket.prepare(request)
+        """Answer the upgrade; raises aiohttp's HTTPBadRequest when it is none, and `Refused`."""
+        door = door_of(request)
+        if door is None:
+            raise ConnectionResetError("gone before the upgrade")
+        if not door.open_frames(request, self.close):
+            raise Refused("malformed", "wait for the server's handshake before the first frame")
+        try:
+            await self._socket.prepare(request)
+        except BaseException:
+            door.close_frames()
+            raise
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("gone during the upgrade")
         self._transport = transport
+        if door.fault:
+            self.close(door.fault)
 
     def send(self, batch: list[wire.Outgoing]) -> None:
         """Write `batch` in one go. Never waits; a client that is too far behind is closed with 4009."""
@@ -111,6 +128,7 @@ class Connection:
             self.close(4009)
             return
         transport.write(frames)
+        self._written_bytes += len(frames)
         self.sent_count += count
 
     @property
@@ -171,10 +189,7 @@ class Connection:
         if self._transport is None or self._transport.is_closing():
             return
         self.close_code = self.close_code or 1006
-        raw = self._transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
-        self._transport.abort()
+        reset(self._transport)
 
     def check(self, now_s: float, now_ms: int) -> None:
         """Ping when it is time; close who does not read or is silent; reset who does not answer a close."""
@@ -184,11 +199,7 @@ class Connection:
             if now_s - self._closing_at_s > CLOSE_GRACE_MS / 1000:
                 self.abort()
             return
-        if not self._transport.get_write_buffer_size():
-            self._stalled_at_s = 0.0
-        elif not self._stalled_at_s:
-            self._stalled_at_s = now_s
-        elif now_s - self._stalled_at_s > STALL_MS_MAX / 1000:
+        if self._is_stalled(now_s):
             self.close(4009)
             return
         if not self._is_busy and now_s - self._heard_at_s > (SILENCE_PINGS_MAX + 0.5) * self._ping_s:
@@ -196,6 +207,18 @@ class Connection:
         elif now_s - self._pinged_at_s >= self._ping_s:
             self._pinged_at_s = now_s
             self.say(wire.SessionPing(now_ms))
+
+    def _is_stalled(self, now_s: float) -> bool:
+        """Whether the peer reads next to nothing of what there is. What is written meanwhile does not count for it."""
+        unsent = self.unsent_bytes
+        taken = self._written_bytes - unsent
+        if not unsent:
+            self._stalled_at_s = 0.0
+        elif not self._stalled_at_s or taken >= self._taken_bytes + STALL_BYTES_MIN:
+            self._stalled_at_s, self._taken_bytes = now_s, taken
+        else:
+            return now_s - self._stalled_at_s > STALL_MS_MAX / 1000
+        return False
 
     def _payload(self, message: Any) -> bytes | None:
         if self.codec.is_text:
@@ -212,7 +235,9 @@ class Connection:
 
     def _control(self, opcode: WSMsgType, payload: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(_frame(payload, opcode))
+            frame = _frame(payload, opcode)
+            self._transport.write(frame)
+            self._written_bytes += len(frame)
 
     def __repr__(self) -> str:
         return f"<Connection {self.codec.name} sent={self.sent_count} close_code={self.close_code}>"

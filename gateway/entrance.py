@@ -1,4 +1,4 @@
-"""The door for WebSockets: origin, subprotocol, token, role and room are checked before anybody is let in.
+"""The entrance for WebSockets: origin, subprotocol, token, role and room are checked before anybody is let in.
 
 Rules: the checks stand in the order of `open_session` and each has its own reason. `Origin` is compared exactly: a foreign
 page must not use a signed-in browser. A token never stands in the URL, where logs and proxies would keep it.
@@ -19,7 +19,7 @@ from gateway.client_messages import CLIENT_TYPES
 from gateway.codec import CODECS, Codec
 from gateway.connection import Connection
 from gateway.identity import Identity, Verifier
-from gateway.limits import TokenBucket
+from gateway.limits import SUBPROTOCOLS_MAX, TokenBucket
 from gateway.refusals import Refused
 from gateway.roster import Roster
 from gateway.session import Session
@@ -57,6 +57,7 @@ class Entrance:
                 raise
             return await self._turn_away(request, codec, refused)
         kind = StaffSession if identity.role in supervisor.ROLES else Session
+        self._services.rates.check_connect_of(identity, self._roster.count_of(identity))
         session = kind(self._services, identity, codec)
         await session.connection.upgrade(request)
         await self._attend(session, after)
@@ -94,6 +95,7 @@ class Entrance:
 
     async def _turn_away(self, request: web.Request, codec: Codec, refused: Refused) -> web.StreamResponse:
         """Say no where a page can see it: upgrade, close at once, wait for the peer's close no longer than the grace."""
+        self._services.rates.note_failed_login(request.remote or "")
         connection = Connection(codec, self._services.settings.ping_ms)
         await connection.upgrade(request)
         connection.close(CLOSE_CODE_BY_REASON.get(refused.reason, 4001))
@@ -127,6 +129,8 @@ def _subprotocols(request: web.Request) -> tuple[Codec, str]:
     offered = [
         one.strip() for header in request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, []) for one in header.split(",")
     ]
+    if len(offered) > SUBPROTOCOLS_MAX:
+        raise Refused("malformed", f"offer at most {SUBPROTOCOLS_MAX} subprotocols")
     codec = next((CODECS[one] for one in offered if one in CODECS), None)
     if codec is None:
         # aiohttp alone would go on without a subprotocol, and the client would fail later and stranger.

@@ -41,6 +41,9 @@ class Metrics:
         self.sent = Counter("tellerhall_gateway_messages_sent", "Messages to clients", registry=registry)
         self._refusals = Counter("tellerhall_gateway_refusals", "Refusals to clients", ["reason"], registry=registry)
         self._closes = Counter("tellerhall_gateway_closes", "Connections closed by us", ["code"], registry=registry)
+        self._cut_off = Counter(
+            "tellerhall_gateway_cut_off", "Connections cut off before a session, by bound", ["bound"], registry=registry
+        )
         self.command_s = Histogram(
             "tellerhall_gateway_command_seconds",
             "From a client's message to its answer",
@@ -76,6 +79,10 @@ class Metrics:
 
     def count_close(self, code: int) -> None:
         self._closes.labels(str(code)).inc()
+
+    def count_cut_off(self, bound: str) -> None:
+        """Count a connection that the door ended; `bound` is one of the door's own words."""
+        self._cut_off.labels(bound).inc()
 
     def count_request(self, route: str, method: str, status: int) -> None:
         self._requests.labels(route, method, str(status)).inc()

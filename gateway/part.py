@@ -1,8 +1,4 @@
-"""A gateway as a part of the hall: what the supervisor starts in a process of its own.
-
-Rules: several may share one port, each with an id of its own. One that is drained sends its clients to the others, then ends,
-and the supervisor starts its successor; one that is stopped ends with the whole hall.
-"""
+"""A gateway as a part of the hall: what the supervisor starts in a process of its own."""
 
 import asyncio
 from pathlib import Path
@@ -12,11 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from actors.guard import Guard
-from actors.inbox import Inbox
-from actors.items import ReadPart, decode_gateway_items, encode
 from actors.network import Network
 from actors.parts import HallSettings, open_hall
-from actors.reporting import part_facts
 from gateway.app import Gateway, tune_process
 from gateway.settings import Settings
 
@@ -49,8 +42,6 @@ class GatewayPart:
         self._settings = decode_settings(settings)
         self._network = network
         self.ended = asyncio.Event()
-        self._inbox = Inbox()
-        self._draining: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         tune_process()
@@ -61,36 +52,14 @@ class GatewayPart:
         self._guarding = asyncio.create_task(Guard(self._client).run(), name="guard")
 
     async def stop(self) -> None:
-        ending = [task for task in (self._guarding, self._draining) if task is not None]
-        for task in ending:
-            task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+        self._guarding.cancel()
+        await asyncio.gather(self._guarding, return_exceptions=True)
         await self._gateway.stop()
         await self._hall.close()
         await self._client.close()
 
     async def status(self) -> dict[str, Any]:
-        own = {"connections": self._gateway.connections, "connections_max": self._settings.gateway.connections_max}
-        return {**own, "is_draining": self._draining is not None, **self.facts(), **part_facts()}
-
-    async def receive(self, sender: str, number: int, payload: bytes) -> bytes:
-        return await self._inbox.take(sender, number, lambda: asyncio.ensure_future(self._answers(payload)))
-
-    async def _answers(self, payload: bytes) -> bytes:
-        items = decode_gateway_items(payload)
-        return encode([await self.status() if isinstance(item, ReadPart) else self._drain() for item in items])
-
-    def _drain(self) -> int:
-        """Begin to leave the clients to the others; returns how many there are. Harmless when repeated."""
-        if self._draining is None:
-            self._draining = asyncio.create_task(self._drain_and_end(), name="drain")
-        return sum(self._gateway.connections.values())
-
-    async def _drain_and_end(self) -> None:
-        try:
-            await self._gateway.drain()
-        finally:
-            self.ended.set()
+        return {"text": repr(self._gateway)}
 
     def facts(self) -> dict[str, Any]:
         return {"port": self._gateway.port, "metrics_port": self._gateway.metrics_port}

@@ -7,10 +7,8 @@ Not here: what an entry is (`gateway/operations.py`), entries and handlers (`gat
 problem documents (`gateway/problems.py`), health and metrics (`gateway/health.py`).
 """
 
-import asyncio
 import re
 import uuid
-from collections import OrderedDict
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,8 +18,7 @@ from msgspec import Struct
 from gateway import rest_calls, rest_hall, rest_reports
 from gateway.entrance import bearer_token, check_division, check_origin
 from gateway.identity import Verifier
-from gateway.limits import TokenBucket
-from gateway.operations import STAFF, Asked, Operation
+from gateway.operations import Asked, Operation
 from gateway.problems import Handler, json_response
 from gateway.refusals import Refused
 from gateway.speaker import Services, Speaker
@@ -36,8 +33,6 @@ OPERATIONS: tuple[Operation, ...] = (
 KEY_PATTERN = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 PARAMETER_PATTERN = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 """As `client_fields.Reference`."""
-BUCKETS_MAX = 10_000
-"""Speakers whose request rate is remembered; the one unheard for longest is forgotten first."""
 
 S = TypeVar("S", bound=Struct)
 
@@ -48,7 +43,6 @@ class Rest:
     def __init__(self, services: Services, verifier: Verifier) -> None:
         self._services = services
         self._verifier = verifier
-        self._bucket_by_principal: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def routes(self) -> list[web.RouteDef]:
         """One route an entry; GET answers HEAD too."""
@@ -91,21 +85,8 @@ class Rest:
         if identity.role not in operation.roles:
             raise Refused("wrong_role", f"this is not for the role {identity.role}")
         check_division(identity, self._services)
-        # Operators and supervisors are the bank's own systems: their rate is the hall's matter, not the gateway's.
-        if identity.role not in STAFF:
-            self._check_rate(identity.principal)
+        self._services.rates.check_request_of(identity)
         return Speaker(self._services, identity)
-
-    def _check_rate(self, principal: str) -> None:
-        settings, now_s = self._services.settings, asyncio.get_running_loop().time()
-        bucket = self._bucket_by_principal.pop(principal, None)
-        if bucket is None:
-            bucket = TokenBucket(settings.messages_per_s, settings.messages_burst, now_s)
-        self._bucket_by_principal[principal] = bucket
-        if len(self._bucket_by_principal) > BUCKETS_MAX:
-            self._bucket_by_principal.popitem(last=False)
-        if not bucket.take(now_s):
-            raise Refused("too_many", "too many requests", retry_after_ms=1_000)
 
 
 def _filled(template: str, answer: Any) -> str:

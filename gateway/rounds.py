@@ -69,9 +69,13 @@ class Rounds:
     async def _look_after(self) -> None:
         now_s = asyncio.get_running_loop().time()
         now_ms = int(time.time() * 1000)
-        for session in self._roster.slot(self._slot):
-            session.check(now_s, now_ms)
-        self._slot += 1
+        slot, self._slot = self._slot, self._slot + 1
+        for session in self._roster.slot(slot):
+            try:
+                session.check(now_s, now_ms)
+            except Exception:
+                # The others of this slot are to be looked after all the same.
+                log.exception("check_failed", connection_id=session.connection_id)
 
     async def _tell_positions(self) -> None:
         self._queue_round += 1

@@ -33,7 +33,7 @@ from gateway import messages as wire
 from gateway.codec import Codec
 from gateway.connection import Connection
 from gateway.identity import Identity
-from gateway.limits import INBOX_EVENTS_MAX, MISUNDERSTANDINGS_MAX, TokenBucket
+from gateway.limits import INBOX_EVENTS_MAX, MISUNDERSTANDINGS_MAX
 from gateway.people import LOOKUP_MS_MAX
 from gateway.refusals import EXPECTED, Refused, refused_by
 from gateway.speaker import Services, Speaker
@@ -75,9 +75,6 @@ class Session:
         self._is_warned = False
         self._misunderstanding_count = 0
         self._told: views.PositionView | None = None
-        settings = services.settings
-        now_s = asyncio.get_running_loop().time()
-        self._bucket = TokenBucket(settings.messages_per_s, settings.messages_burst, now_s)
 
     async def run(self, after: int | None) -> None:
         """Hold the conversation until the connection ends; the upgrade has been answered already."""
@@ -336,7 +333,7 @@ class Session:
     async def _take(self, payload: bytes | None) -> None:
         loop = asyncio.get_running_loop()
         began_s = loop.time()
-        if not self._bucket.take(began_s):
+        if not self._services.rates.takes_message_of(self.identity):
             self.connection.close(4008)
             return
         re = ""

@@ -50,14 +50,28 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Below 20,000 files, with room for what else the process opens."""
     upgrades_per_s: int = 1_500
     messages_per_s: float = 20.0
-    """Per connection; a busy agent desktop sends fewer than 2 in a second."""
+    """A busy agent desktop sends fewer than 2 in a second."""
     messages_burst: int = 60
+    """Of one client, over REST, its WebSocket and its reconnects together."""
+    staff_requests_per_s: float = 500.0
+    staff_requests_burst: int = 2_000
+    """Of one supervisor or operator over REST: the bank's own systems, which speak for many."""
+    requests_per_s: float = 100.0
+    requests_burst: int = 2_000
+    """Of one address, upgrades and pages among them. A branch, or a mobile network's users, may share one."""
+    connections_per_address_max: int = 2_000
+    failed_logins_per_s: float = 1.0
+    failed_logins_burst: int = 50
+    """Of one address: enough for a branch whose tokens all end at once."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks whose `X-Forwarded-*` headers are believed."""
+    unlimited_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Addresses without bounds of their own: at first this machine, where a proxy that nobody named may stand."""
     command_timeout_ms: int = 15_000
     """How long a command may wait for the shard; then the client repeats it under the same id."""
     stop_ms: int = 1_000
-    """How long clients are given to leave by themselves when the whole hall ends: nobody is there to take them."""
-    spread_ms: int = 60_000
-    """The same where other gateways take over: 15,000 reconnects at once would be a storm (1,500 upgrades/s a core)."""
+    """How long clients are given to leave by themselves at the end. Where another gateway takes over, give them 60 s:
+    15,000 reconnects at once would be a storm (1,500 upgrades/s a core)."""
 
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None

@@ -13,15 +13,14 @@ from actors.supervisor import Slot
 from gateway.tls import development_certificate
 
 
-def slots_of(configuration: Configuration, store_url: str, port: int, machines_count: int = 1) -> list[Slot]:
-    """What should run, in the order of starting. `machines_count`: of the cluster, each of which gets a gateway at least."""
+def slots_of(configuration: Configuration, store_url: str, port: int) -> list[Slot]:
+    """What should run, in the order of starting."""
     division_ids = [plan.division_id for plan in configuration.divisions]
     store = {"url": store_url, "accept_weaker_durability": configuration.store.accept_weaker_durability}
     hall = {"division_ids": division_ids, "store_url": store_url}
     archive = str(configuration.data_folder / "archive")
     disk = disk_values(configuration)
     follower = {"division_ids": division_ids, "store": store, "archive_folder": archive, "disk": disk}
-    gateways_count = max(configuration.gateway.processes, machines_count)
     slot_ids = [f"shard-{number}" for number in range(configuration.hall.shards)]
     return [
         Slot("follower", "follower", "actors.parts:FollowerPart", follower),
@@ -42,14 +41,11 @@ def slots_of(configuration: Configuration, store_url: str, port: int, machines_c
             for slot_id in slot_ids
         ),
         *(_media_slot(configuration, hall, number) for number in range(1, configuration.media.workers + 1)),
-        *(
-            Slot(
-                f"gateway-{number}",
-                "gateway",
-                "gateway.part:GatewayPart",
-                {"hall": hall, "gateway": gateway_values(configuration, port, number, gateways_count)},
-            )
-            for number in range(1, gateways_count + 1)
+        Slot(
+            "gateway-1",
+            "gateway",
+            "gateway.part:GatewayPart",
+            {"hall": hall, "gateway": gateway_values(configuration, port)},
         ),
     ]
 
@@ -82,18 +78,8 @@ def disk_values(configuration: Configuration) -> dict[str, Any]:
     return {"folders": folders, "floor_bytes": floor_bytes if floor_bytes >= 0 else None}
 
 
-def metrics_port_of(first: int | None, number: int, count: int) -> int | None:
-    """Where gateway `number` of 1 to `count` shows its measures. On a port that is shared each scrape would meet another.
-
-    `first`: as configured; None or 0 of several: any free one.
-    """
-    if first is None and count == 1:
-        return None
-    return first + number - 1 if first else 0
-
-
-def gateway_values(configuration: Configuration, port: int, number: int = 1, count: int = 1) -> dict[str, Any]:
-    """The settings of gateway `number` of 1 to `count`, as plain values."""
+def gateway_values(configuration: Configuration, port: int) -> dict[str, Any]:
+    """The settings of every gateway, as plain values."""
     own = configuration.gateway
     certificate, key = own.tls_cert, own.tls_key
     if own.tls_self_signed:
@@ -126,5 +112,5 @@ def gateway_values(configuration: Configuration, port: int, number: int = 1, cou
         "messages_burst": own.messages_burst,
         "command_timeout_ms": own.command_timeout_ms,
         "metrics_host": own.metrics_host,
-        "metrics_port": metrics_port_of(own.metrics_port, number, count),
+        "metrics_port": own.metrics_port,
     }

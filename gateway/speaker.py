@@ -19,6 +19,7 @@ from gateway.boards import Boards
 from gateway.identity import Identity
 from gateway.metrics import Metrics
 from gateway.people import People
+from gateway.rates import Rates
 from gateway.refusals import Refused
 from gateway.settings import Settings
 from gateway.status import Overview
@@ -35,7 +36,7 @@ T = TypeVar("T")
 class Services:
     """What all speakers of one gateway share."""
 
-    __slots__ = ("boards", "hall", "metrics", "overview", "people", "settings")
+    __slots__ = ("boards", "hall", "metrics", "overview", "people", "rates", "settings")
 
     def __init__(self, hall: Hall, settings: Settings) -> None:
         self.hall = hall
@@ -44,6 +45,7 @@ class Services:
         self.metrics = Metrics()
         self.overview = Overview(hall, settings)
         self.boards = Boards(hall, self.overview, settings)
+        self.rates = Rates(settings)
 
 
 class Speaker:

@@ -21,6 +21,7 @@ async def hang_up(speaker: Speaker, message_id: str, data: said.CallHangUp) -> d
 
 async def exchange_sdp(speaker: Speaker, message_id: str, data: said.RtcSdpOffer) -> dict[str, Any]:
     """Return the media worker's answer. A repeat makes a new peer connection: the newest one counts."""
+    speaker.services.rates.check_offer_of(speaker.identity)
     view = await speaker.own_call(data.call_id)
     room = view.room
     if room is None:

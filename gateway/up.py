@@ -33,7 +33,6 @@ from actors.hall import HallUnavailable
 from actors.journal import NotDurable, RedisJournal
 from actors.logs import FOLDER_VARIABLE, prune_session_logs
 from actors.mailbox import PeerGone
-from actors.nodes import places_count
 from actors.office import Ownership
 from actors.parts import HallSettings, open_hall
 from actors.placement import PlacementContested, settle
@@ -211,8 +210,7 @@ class Up:
 
     async def _start_supervisor(self) -> None:
         port = self._port.getsockname()[1] if self._port is not None else self.configuration.gateway.port
-        machines = await wiring.asked(wiring.ray_nodes)
-        slots = slots_of(self.configuration, self._store_url, port, places_count(machines))
+        slots = slots_of(self.configuration, self._store_url, port)
         self._client = StoreClient(self._store_url)
         try:
             guard = Guard(self._client)

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from actors.hall import HallUnavailable, MoveRefused, Notice, Subscribed
+from actors.hall import HallUnavailable, Notice, Subscribed
 from dispatch import events, views
 from dispatch.effects import Reply
 
@@ -48,7 +48,6 @@ class StubHall:
         self.histories: dict[str, list[events.Event]] = {}
         self.people: dict[str, dict[str, str]] = {}
         self.moves: list[tuple[str, str]] = []
-        self.drained: list[str] = []
         self.fault: Exception | None = None
         self.subscribed: dict[str, Callable[[int | None], Subscribed]] = {}
         self.listeners: dict[str, tuple[str, Callable[..., None], Callable[..., None]]] = {}
@@ -157,12 +156,6 @@ class StubHall:
         if self.fault is not None:
             raise self.fault
         self.moves.append((division_id, slot_id))
-
-    async def drain(self, slot_id: str) -> int:
-        if not slot_id.startswith("gateway-"):
-            raise MoveRefused("unknown_slot")
-        self.drained.append(slot_id)
-        return 7
 
     async def part_status(self, name: str) -> dict[str, Any]:
         if name not in self.part_values:
