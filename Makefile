@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 ENGINE := $(BIN)/python setup.py -q engine
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test test-fast engine check lock loadtest soak bench-engine bench-estimate bench-shard bench-move bench-media clean chromium redis-server
+.PHONY: run test test-fast engine check lock loadtest soak bench-engine bench-estimate bench-shard bench-move bench-media bench-gateway clean chromium redis-server
 
 run: $(VENV)/.installed ## start Tellerhall on this machine with the demo hall
 	@$(ENGINE)
@@ -42,7 +42,7 @@ loadtest: $(VENV)/.installed-dev ## a minute of 300 virtual customers and 60 vir
 	@$(ENGINE)
 	$(BIN)/python -m loadtest $(ARGS)
 
-bench-engine bench-estimate bench-shard bench-move bench-media: bench-%: $(VENV)/.installed-dev ## figures; QUICK=1: a shorter time at the same scale
+bench-engine bench-estimate bench-shard bench-move bench-media bench-gateway: bench-%: $(VENV)/.installed-dev ## figures; QUICK=1: a shorter time at the same scale
 	@$(ENGINE)
 	$(BIN)/python -m bench.$*
 

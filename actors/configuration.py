@@ -22,7 +22,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -41,8 +41,10 @@ Milliseconds = Annotated[int, Meta(ge=100, le=600_000)]
 Origin = Annotated[str, Meta(pattern=r"^https?://[^/\s]+$")]
 StoreUrl = Annotated[str, Meta(pattern=r"^\S*$")]
 
-SECRETS = frozenset({"store.url"})
-"""Values that may hold a password and are never shown."""
+TurnUrl = Annotated[str, Meta(pattern=r"^turns?:[^\s?]+(\?transport=(udp|tcp))?$")]
+
+SECRETS = frozenset({"store.url", "gateway.turn_secret"})
+"""Values that are or may hold a password, and are never shown."""
 PREFIX = "TELLERHALL_"
 
 
@@ -62,6 +64,7 @@ class HallSection(_Section, frozen=True):
 class GatewaySection(_Section, frozen=True):
     host: Host = "127.0.0.1"
     port: Port = 8080
+    processes: Annotated[int, Meta(ge=1, le=256)] = 1
     tls_cert: str = ""
     tls_key: str = ""
     tls_self_signed: bool = False
@@ -74,6 +77,10 @@ class GatewaySection(_Section, frozen=True):
     audience: str = "tellerhall"
     are_development_keys_allowed: bool = False
     ice_servers: list[dict[str, Any]] = field(default_factory=list)
+    turn_urls: Annotated[list[TurnUrl], Meta(max_length=8)] = field(default_factory=list)
+    turn_secret: str = ""
+    turn_ttl_ms: Annotated[int, Meta(ge=60_000, le=86_400_000)] = 3_600_000
+    ice_transport_policy: Literal["all", "relay"] = "all"
     connections_max: Count = 18_000
     upgrades_per_s: Count = 1_500
     messages_per_s: Annotated[float, Meta(ge=0.1, le=100_000)] = 20.0
@@ -239,6 +246,7 @@ def _contradictions(configuration: Configuration) -> Iterator[Problem]:
         yield Problem("gateway.tls_self_signed", "True", "allowed is false where tls_cert is set")
     if gateway.jwks_url and gateway.jwks_file:
         yield Problem("gateway.jwks_url", repr(gateway.jwks_url), "jwks_file and jwks_url: one of the two at most")
+    yield from _turn_contradictions(gateway)
     if ":" in configuration.media.host:
         yield Problem("media.host", repr(configuration.media.host), "allowed is an IPv4 address or a name")
     for index, address in enumerate(configuration.media.advertised_addresses):
@@ -264,6 +272,13 @@ def _contradictions(configuration: Configuration) -> Iterator[Problem]:
         seen.setdefault(plan.division_id, index)
         for key, what in plan.problems(strategies):
             yield Problem(join(path, key), "", what)
+
+
+def _turn_contradictions(gateway: GatewaySection) -> Iterator[Problem]:
+    if bool(gateway.turn_urls) != bool(gateway.turn_secret):
+        yield Problem("gateway.turn_urls", repr(gateway.turn_urls), "turn_urls and turn_secret are set both or neither")
+    if gateway.ice_transport_policy == "relay" and not gateway.turn_urls and not gateway.ice_servers:
+        yield Problem("gateway.ice_transport_policy", "'relay'", "needs turn_urls, or a TURN server in ice_servers")
 
 
 def _store_url(store: StoreSection) -> str:

@@ -3,6 +3,8 @@
 Rules: an entry carries the epoch its owner took from the journal; an older epoch never overwrites a newer one, so a
 frozen predecessor cannot take callers back (SAFETY.md 13). The directory only finds; what protects is the journal's
 fence. The placement is a wish: it changes by compare and set, so that two who place at once do not undo each other.
+Where replicas are to confirm, all writes are confirmed: an owner that a failover forgot would be found by nobody, and a
+primary that was cut off must not vouch for a shard that was cut off with it.
 
 Not here: epochs themselves (`journal`), who starts shards (`supervisor`) and notes them (`office`), which slot is chosen
 (`placement`), how a division gets there (`moving`).
@@ -91,7 +93,9 @@ class Directory:
 
     async def write_owner(self, division_id: str, epoch: int, actor_name: str) -> bool:
         """Enter the owner. False: a newer epoch stands there, or this one under another name; the caller stops."""
-        [is_written] = await self._client.run_script(_WRITE_OWNER, [([_key(division_id)], [epoch, actor_name])])
+        [is_written] = await self._client.run_script(
+            _WRITE_OWNER, [([_key(division_id)], [epoch, actor_name])], is_confirmed=True
+        )
         return bool(is_written)
 
     async def note_alive(self, epochs: dict[str, int], at_ms: int) -> set[str]:
@@ -101,7 +105,9 @@ class Directory:
         others `at_ms` tells a successor how long nobody could be heard (SAFETY.md 8).
         """
         answers = await self._client.run_script(
-            _NOTE_ALIVE, [([_key(division_id)], [epoch, at_ms]) for division_id, epoch in epochs.items()]
+            _NOTE_ALIVE,
+            [([_key(division_id)], [epoch, at_ms]) for division_id, epoch in epochs.items()],
+            is_confirmed=bool(epochs),
         )
         return {division_id for division_id, is_ours in zip(epochs, answers, strict=True) if not is_ours}
 
@@ -119,7 +125,7 @@ class Directory:
     async def write_placement(self, division_id: str, slot_id: str, expected: int) -> bool:
         """Place a division. False: the placement is no longer of the version `expected`; read it again and think again."""
         [is_written] = await self._client.run_script(
-            _WRITE_PLACEMENT, [([_PLACEMENT_KEY], [division_id, slot_id, _VERSION_FIELD, expected])]
+            _WRITE_PLACEMENT, [([_PLACEMENT_KEY], [division_id, slot_id, _VERSION_FIELD, expected])], is_confirmed=True
         )
         return bool(is_written)
 
@@ -133,7 +139,9 @@ class Directory:
         known = await self.read_incarnations()
         raised = {slot: count for slot, count in counts.items() if count > known.get(slot, 0)}
         if raised:
-            await self._client.run([("HSET", INCARNATIONS_KEY, slot, count) for slot, count in raised.items()])
+            await self._client.run(
+                [("HSET", INCARNATIONS_KEY, slot, count) for slot, count in raised.items()], is_confirmed=True
+            )
 
     async def read_parts(self) -> dict[str, PartEntry]:
         """Return what was noted last, by slot."""

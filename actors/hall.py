@@ -21,6 +21,7 @@ from actors.directory import PartEntry
 from actors.feed import Feed
 from actors.history_items import HistoryItem
 from actors.items import (
+    Drain,
     HallUnavailable,
     Notice,
     ReadAgents,
@@ -37,7 +38,7 @@ from actors.items import (
     decode_answer,
 )
 from actors.mailbox import LETTER_S, Mailbox, PeerGone
-from actors.media_items import SdpOffer, decode_media_answer
+from actors.media_items import Candidates, LeaveOrder, MediaAnswer, SdpOffer, decode_media_answer
 from actors.moving import MoveDirectory, MoveRefused, move
 from actors.network import Network, PollablePeer
 from actors.people import People
@@ -57,7 +58,7 @@ FOLLOWER_NAME = "follower"
 """Its slot."""
 FOLLOWING = frozenset({"customer", "system"})
 """Roles that mean the same in every division: their commands follow a call that was handed over."""
-MEDIA_MAILBOXES_MAX = 1_000
+PART_MAILBOXES_MAX = 1_000
 STORE_S = 1.0
 """A store that answers takes milliseconds; whoever asks has waited long enough already."""
 
@@ -109,7 +110,7 @@ class Hall:
         self._directory = directory
         self._mailboxes = {one: Mailbox(one, self._resolver(one)) for one in division_ids}
         self._feeds: dict[str, Feed] = {}
-        self._media: dict[str, Mailbox] = {}
+        self._parts_mailboxes: dict[str, Mailbox] = {}
         self._follower: Mailbox | None = None
         self._closing: set[asyncio.Future[None]] = set()
 
@@ -202,8 +203,8 @@ class Hall:
         return await self._network.peer(parts[FOLLOWER_NAME].name if FOLLOWER_NAME in parts else FOLLOWER_NAME)
 
     async def part_status(self, name: str) -> dict[str, Any]:
-        """What the follower, or the media worker of that actor name, says of itself. Raises HallUnavailable."""
-        mailbox = self._follower_mailbox() if name == FOLLOWER_NAME else self._media_mailbox(name)
+        """What the follower, or the media worker or gateway of that actor name, says of itself. Raises HallUnavailable."""
+        mailbox = self._follower_mailbox() if name == FOLLOWER_NAME else self._part_mailbox(name)
         answer: dict[str, Any] = decode_answer(ReadPart, await mailbox.send(ReadPart()))
         return answer
 
@@ -287,18 +288,24 @@ class Hall:
         self, worker_id: str, worker_epoch: int, call_id: str, attempt: int, party: str, sdp_offer: str
     ) -> str:
         """Return the media worker's SDP answer for one party. Raises MediaRefused, HallUnavailable."""
-        mailbox = self._media_mailbox(media_actor_name(worker_id, worker_epoch))
-        answer = decode_media_answer(await mailbox.send(SdpOffer(call_id, attempt, party, sdp_offer)))
+        return (await self.ask_media(worker_id, worker_epoch, SdpOffer(call_id, attempt, party, sdp_offer))).sdp
+
+    async def ask_media(
+        self, worker_id: str, worker_epoch: int, item: SdpOffer | Candidates | LeaveOrder
+    ) -> MediaAnswer:
+        """Return what a media worker answers to a party's wish. Raises MediaRefused, HallUnavailable."""
+        mailbox = self._part_mailbox(media_actor_name(worker_id, worker_epoch))
+        answer = decode_media_answer(await mailbox.send(item))
         if answer.reason:
             raise MediaRefused(answer.reason)
-        return answer.sdp
+        return answer
 
-    def _media_mailbox(self, name: str) -> Mailbox:
-        mailbox = self._media.pop(name, None) or Mailbox(name, lambda: self._network.peer(name))
-        self._media[name] = mailbox
-        if len(self._media) > MEDIA_MAILBOXES_MAX:
-            # The one that was not used for longest: its worker has most likely gone.
-            closing = asyncio.ensure_future(self._media.pop(next(iter(self._media))).close())
+    def _part_mailbox(self, name: str) -> Mailbox:
+        mailbox = self._parts_mailboxes.pop(name, None) or Mailbox(name, lambda: self._network.peer(name))
+        self._parts_mailboxes[name] = mailbox
+        if len(self._parts_mailboxes) > PART_MAILBOXES_MAX:
+            # The one that was not used for longest: its part has most likely gone.
+            closing = asyncio.ensure_future(self._parts_mailboxes.pop(next(iter(self._parts_mailboxes))).close())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
         return mailbox
@@ -321,6 +328,17 @@ class Hall:
             raise MoveRefused("unknown_division")
         await move(self._network, self._directory, division_id, slot_id)
 
+    async def drain(self, slot_id: str) -> int:
+        """Let the gateway in that slot send its clients to the others and end; returns how many it has. A successor follows.
+
+        Raises MoveRefused (`unknown_slot`), HallUnavailable.
+        """
+        part = (await self._parts())["parts"].get(slot_id)
+        if part is None or not slot_id.startswith("gateway-"):
+            raise MoveRefused("unknown_slot")
+        count: int = decode_answer(Drain, await self._part_mailbox(part["name"]).send(Drain()))
+        return count
+
     # -- people
 
     async def remember_person(self, reference: str, fields: dict[str, str]) -> None:
@@ -334,7 +352,11 @@ class Hall:
 
     async def close(self) -> None:
         """End mailboxes and feeds; whoever still waits is told `not_ready`."""
-        parts: list[Feed | Mailbox] = [*self._feeds.values(), *self._mailboxes.values(), *self._media.values()]
+        parts: list[Feed | Mailbox] = [
+            *self._feeds.values(),
+            *self._mailboxes.values(),
+            *self._parts_mailboxes.values(),
+        ]
         if self._follower is not None:
             parts.append(self._follower)
         await asyncio.gather(*(part.close() for part in parts), *self._closing)

@@ -131,6 +131,10 @@ class ReadPart(Struct, array_like=True, tag="part"):
     """For a part that is no shard (follower, media worker): what it says of itself. Answer: names to values."""
 
 
+class Drain(Struct, array_like=True, tag="drain"):
+    """For a gateway: send its clients to the others and end; a successor takes its slot. Answer: how many clients it had."""
+
+
 _BEGINNINGS = (RequestCall, InviteCustomer, AdmitHandOver)
 Read = ReadStatus | ReadCall | ReadAgent | ReadQueue | ReadQueues | ReadAgents | ReadCalls | ReadPositions
 Item = Submit | Subscribe | Unsubscribe | WorkerHello | LetGo | TakeDivision | Read
@@ -182,6 +186,7 @@ ANSWER_TYPES: dict[type[Any], Any] = {
     ReadStatus: dict[str, Any],
     ReadHistory: list[Event],
     ReadPart: dict[str, Any],
+    Drain: int,
     ReadReport: Report,
     ReadEnded: EndedPage,
     ReadEvents: EventsPage,
@@ -214,6 +219,14 @@ _polled_decoder: msgspec.msgpack.Decoder[Polled] = msgspec.msgpack.Decoder(Polle
 
 FollowerItem = ReadHistory | ReadPart | HistoryItem
 _follower_decoder: msgspec.msgpack.Decoder[list[FollowerItem]] = msgspec.msgpack.Decoder(list[FollowerItem])
+
+
+GatewayItem = ReadPart | Drain
+_gateway_decoder: msgspec.msgpack.Decoder[list[GatewayItem]] = msgspec.msgpack.Decoder(list[GatewayItem])
+
+
+def decode_gateway_items(payload: bytes) -> list[GatewayItem]:
+    return _gateway_decoder.decode(payload)
 
 
 def decode_follower_items(payload: bytes) -> list[FollowerItem]:

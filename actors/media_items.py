@@ -1,6 +1,6 @@
 """What travels in a batch to a media worker, and what comes back."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw, Struct
@@ -30,15 +30,40 @@ class SdpOffer(Struct, array_like=True, tag="offer"):
     attempt: int
     party: str
     sdp: str
+    flow: Literal["both", "up", "down"] = "both"
+    """What of the party's media goes over this link: `up` is a WHIP session, `down` a WHEP one."""
 
 
-MediaItem = OpenRoomOrder | CloseRoomOrder | SdpOffer | ReadPart
+class Candidates(Struct, array_like=True, tag="candidates"):
+    """Addresses that a party trickles for one of its links; for the newest, where `link_id` is empty."""
+
+    call_id: str
+    attempt: int
+    party: str
+    texts: list[str]
+    from_address: str
+    """Where the party's connection to the gateway comes from: the only address that is checked."""
+    link_id: str = ""
+    ufrag: str = ""
+
+
+class LeaveOrder(Struct, array_like=True, tag="leave"):
+    """A party ends one of its links, or all where `link_id` is empty. Its place in the room stays."""
+
+    call_id: str
+    attempt: int
+    party: str
+    link_id: str = ""
+
+
+MediaItem = OpenRoomOrder | CloseRoomOrder | SdpOffer | Candidates | LeaveOrder | ReadPart
 
 
 class MediaAnswer(Struct, array_like=True):
     reason: str = ""
     """Empty: done."""
     sdp: str = ""
+    link_id: str = ""
 
 
 _items_decoder: msgspec.msgpack.Decoder[list[MediaItem]] = msgspec.msgpack.Decoder(list[MediaItem])

@@ -15,7 +15,16 @@ from actors.disk import DiskFloor, DiskSettings
 from actors.hall import Hall, HallUnavailable
 from actors.inbox import Inbox
 from actors.items import ReadPart, WorkerHello, encode
-from actors.media_items import CloseRoomOrder, MediaAnswer, MediaItem, OpenRoomOrder, SdpOffer, decode_media_items
+from actors.media_items import (
+    Candidates,
+    CloseRoomOrder,
+    LeaveOrder,
+    MediaAnswer,
+    MediaItem,
+    OpenRoomOrder,
+    SdpOffer,
+    decode_media_items,
+)
 from actors.network import Network
 from actors.parts import HallSettings, open_hall
 from actors.reporting import part_facts
@@ -111,7 +120,9 @@ class MediaPart:
             log.exception("media.order_failed", order=type(item).__name__)
             return MediaAnswer("internal")
 
-    async def _carry_out_in_time(self, item: OpenRoomOrder | CloseRoomOrder | SdpOffer) -> MediaAnswer:
+    async def _carry_out_in_time(
+        self, item: OpenRoomOrder | CloseRoomOrder | SdpOffer | Candidates | LeaveOrder
+    ) -> MediaAnswer:
         """Cancelled when the time is over; what closes a room goes on."""
         if isinstance(item, OpenRoomOrder):
             return await self._open(item)
@@ -119,7 +130,14 @@ class MediaPart:
             await asyncio.shield(self._begin(self._worker.close_room(item.call_id, item.attempt)))
             self._rooms.pop((item.call_id, item.attempt), None)
             return MediaAnswer()
-        return MediaAnswer("", await self._worker.answer(item.call_id, item.attempt, item.party, item.sdp))
+        worker, room = self._worker, (item.call_id, item.attempt, item.party)
+        if isinstance(item, Candidates):
+            await worker.add_candidates(*room, item.link_id, item.ufrag, item.texts, item.from_address)
+            return MediaAnswer()
+        if isinstance(item, LeaveOrder):
+            worker.leave(*room, item.link_id)
+            return MediaAnswer()
+        return MediaAnswer("", *await worker.open_link(*room, item.sdp, item.flow))
 
     async def _open(self, item: OpenRoomOrder) -> MediaAnswer:
         CALLS.remember(item.call_id, item.traceparent)

@@ -27,6 +27,12 @@ class RayNode(Struct, frozen=True):
     is_head: bool
 
 
+def places_count(known: list[RayNode]) -> int:
+    """How many machines take parts: those that live, but for a head that is to stay free beside others."""
+    alive = [one for one in known if one.is_alive]
+    return len([one for one in alive if one.cpus_count or not one.is_head]) or len(alive)
+
+
 class Nodes:
     """The machines, who runs where, and whom to suspect."""
 

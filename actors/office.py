@@ -8,6 +8,8 @@ Rules
   takes the office only if epoch and count are still the ones it saw. Of several that try, exactly one gets it.
 - A holder trusts its office for `TRUST_S` after the last word that the store confirmed, less than anybody needs to follow
   it. One that was frozen finds its trust gone when it comes back, and neither ends nor starts anything.
+- Where replicas are to confirm, all writes are confirmed: no epoch is given twice after a failover, and a primary that was cut
+  off confirms nobody.
 
 What is not covered: an instruction given to Ray in the microseconds between looking at the trust and a freeze.
 
@@ -87,7 +89,7 @@ async def read_office(client: StoreClient) -> Seen:
 
 async def take_office(client: StoreClient, seen: Seen) -> "Office | None":
     """Take the office if it still is as seen; None: somebody holds it. Raises StoreUnavailable."""
-    [epoch] = await client.run_script(_TAKE, [([_KEY], [uuid4().hex, seen.epoch, seen.beats])])
+    [epoch] = await client.run_script(_TAKE, [([_KEY], [uuid4().hex, seen.epoch, seen.beats])], is_confirmed=True)
     return Office(client, int(epoch)) if epoch else None
 
 
@@ -138,7 +140,7 @@ class Office:
         await self._write([PARTS_KEY], "strike", slot_id)
 
     async def _write(self, keys: list[str], *arguments: str | bytes) -> int:
-        [answer] = await self._client.run_script(_WRITE, [([_KEY, *keys], [self.epoch, *arguments])])
+        [answer] = await self._client.run_script(_WRITE, [([_KEY, *keys], [self.epoch, *arguments])], is_confirmed=True)
         if not answer:
             self._trusted_until_s = self._clock_s()
             raise Superseded(f"epoch {self.epoch}")

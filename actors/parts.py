@@ -16,6 +16,8 @@ import structlog
 from msgspec import Struct
 
 from actors.archive import Archive, ArchiveUnavailable
+from actors.audit import StoreAudit
+from actors.audit_archive import AuditArchive, AuditBroken, AuditFiles
 from actors.collector import uncollected
 from actors.directory import Directory
 from actors.disk import DiskFloor, DiskSettings
@@ -139,6 +141,9 @@ class FollowerPartSettings(Struct, frozen=True):
     archive_folder: str
     disk: DiskSettings = DiskSettings()
     snapshot_s: float = SNAPSHOT_S
+    audit_folder: str = ""
+    """Where the audit log's files lie; empty: nobody archives it here."""
+    audit_head_path: str = ""
 
 
 def now_ms() -> int:
@@ -164,6 +169,10 @@ class FollowerPart:
             for one, archive in self._archives.items()
         }
         self._histories = Histories(self._followers, self._archives, self._reports)
+        self._audit: AuditArchive | None = None
+        if own.audit_folder:
+            files = AuditFiles(Path(own.audit_folder), Path(own.audit_head_path))
+            self._audit = AuditArchive(StoreAudit(self._client), files)
         self._disk = DiskFloor(own.disk)
         self._stopped: set[str] = set()
         """Divisions that cannot be followed any more."""
@@ -173,6 +182,8 @@ class FollowerPart:
     async def start(self) -> None:
         os.nice(FOLLOWER_NICENESS)
         self._begin(self._disk.watch())
+        if self._audit is not None:
+            self._begin(self._audit.run())
         for division_id, follower in self._followers.items():
             self._begin(self._follow(division_id, follower))
         for reports in self._reports.values():
@@ -204,6 +215,9 @@ class FollowerPart:
             except (ArchiveUnavailable, OSError) as error:
                 # What was not kept is counted again from the archive.
                 log.warning("reports.not_saved", division=division_id, reason=str(error))
+        if self._audit is not None:
+            with contextlib.suppress(StoreUnavailable, AuditBroken, OSError):
+                await self._audit.catch_up()
         for archive in self._archives.values():
             await archive.close()
         await self._client.close()
@@ -218,7 +232,8 @@ class FollowerPart:
             for division_id, follower in self._followers.items()
         }
         store = await self._store_facts()
-        return {"divisions": divisions, "store": store, "disk": self._disk.values(), **part_facts()}
+        audit = {"audit": self._audit.report()} if self._audit is not None else {}
+        return {"divisions": divisions, "store": store, **audit, "disk": self._disk.values(), **part_facts()}
 
     async def _store_facts(self) -> dict[str, Any]:
         """What the store promises; empty while it does not answer."""

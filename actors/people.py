@@ -1,7 +1,7 @@
 """Personal records: what is known of a person, apart from the journal and erasable (SAFETY.md 7).
 
 Rules: journal and logs hold a `reference` only, an opaque id; what it stands for is here and nowhere else. Every
-record ends by itself after `keep_s`. Nothing of a record is ever logged.
+record ends by itself after `keep_s`. Nothing of a record is ever logged. Where replicas are to confirm, they confirm these too.
 
 Erased means: no reader finds it from that instant on. The bytes leave the disk when the store next rewrites its
 append-only file.
@@ -51,7 +51,7 @@ class People:
             return
         values = [text for pair in fields.items() for text in pair]
         commands: list[StoreCommand] = [("HSET", key, *values), ("EXPIRE", key, self._keep_s)]
-        await self._client.run(commands, is_atomic=True)
+        await self._client.run(commands, is_atomic=True, is_confirmed=True)
 
     async def get(self, reference: str) -> dict[str, str]:
         """Return the record; empty when there is none."""
@@ -84,11 +84,11 @@ class People:
             if one.left_ms > 0:
                 commands.append(("PEXPIRE", _key(one.reference), one.left_ms))
         if commands:
-            await self._client.run(commands)
+            await self._client.run(commands, is_confirmed=True)
 
     async def erase(self, reference: str) -> bool:
         """Forget the person; say whether there was something to forget."""
-        [count] = await self._client.run([("DEL", _key(reference))])
+        [count] = await self._client.run([("DEL", _key(reference))], is_confirmed=True)
         return bool(count)
 
 

@@ -30,6 +30,9 @@ HEAD = "node:__internal_head__"
 OBJECT_STORE_BYTES = 80 * 1024 * 1024
 """Ray takes 30 % of all memory by default; nothing of ours travels through its object store. Its least is 75 MiB."""
 TMP_PREFIX = "th-"
+START_TRIES = 3
+"""Ray gives its own processes 30 s to come up and takes no other figure; on a machine that is overloaded, as after a power cut
+when everything starts at once, that may be too short for the first time (M: with a load of 30 on 2 cores)."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
     # max_restarts=0 everywhere: a successor has another name with a higher epoch, and the supervisor makes it, so
@@ -87,6 +90,18 @@ def start_local(tmp_folder: Path, media_workers: int) -> None:
     # Ray takes 127.0.0.1 for a mistake and binds all addresses instead (2.60), unless it is told that there is no cluster.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     prepare(tmp_folder)
+    for attempt in range(1, START_TRIES + 1):
+        try:
+            _init_local(tmp_folder, media_workers)
+            return
+        except Exception:
+            if attempt == START_TRIES:
+                raise
+            log.warning("ray.started_again", attempt=attempt, exc_info=True)
+            shutdown()
+
+
+def _init_local(tmp_folder: Path, media_workers: int) -> None:
     import ray
 
     ray.init(

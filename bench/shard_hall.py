@@ -1,8 +1,8 @@
 """The hall that `bench/shard.py` measures: embedded store, private Ray, supervisor, one shard, follower.
 
-No gateway, no media worker. Started as `tellerhall up` starts it, by the same slots with the same settings, so the
-supervisor that restarts a killed shard here is the one that does so in a bank. Everybody's page is in this process: the
-clients of one gateway.
+No media worker, and gateways only where asked for. Started as `tellerhall up` starts it, by the same slots with the same
+settings, so the supervisor that restarts a killed shard here is the one that does so in a bank. Without gateways everybody's
+page is in this process: the clients of one.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import gc
 import os
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import tempfile
@@ -23,7 +24,7 @@ from typing import Any
 import psutil
 
 from actors import wiring
-from actors.configuration import Configuration, HallSection, MediaSection
+from actors.configuration import Configuration, GatewaySection, HallSection, MediaSection
 from actors.directory import Directory
 from actors.guard import Guard
 from actors.hall import Hall
@@ -36,6 +37,7 @@ from actors.supervisor import Slot, SupervisorSettings
 from bench.measuring import COLLECTOR
 from dispatch.commands import ApplyPlan
 from dispatch.plan import Plan
+from gateway.ports import claim_port
 from gateway.slots import slots_of
 
 SHARD, FOLLOWER = "shard-0", "follower"
@@ -49,9 +51,13 @@ ChangeSlot = Callable[[Slot], Slot]
 class BenchHall:
     """One run of a hall with one division. Use: `async with bench_hall(plan) as hall`."""
 
-    def __init__(self, folder: Path, plan: Plan, change: ChangeSlot, shards_count: int) -> None:
+    def __init__(
+        self, folder: Path, plan: Plan, change: ChangeSlot, shards_count: int, gateway: GatewaySection | None
+    ) -> None:
         self.folder = folder
         self._shards_count = shards_count
+        self._gateway = gateway
+        self._port: socket.socket | None = None
         self.plan = plan
         self._change = change
         self.store = EmbeddedStore(folder / "store")
@@ -64,8 +70,19 @@ class BenchHall:
         await self.store.start()
         wiring.start_local(self.folder / "ray", 0)
         own_section = HallSection(data_folder=str(self.folder), shards=self._shards_count)
-        configuration = Configuration(divisions=[self.plan], hall=own_section, media=MediaSection(workers=0))
-        slots = [self._change(slot) for slot in slots_of(configuration, self.store.url, 0) if slot.kind != "gateway"]
+        configuration = Configuration(
+            divisions=[self.plan],
+            hall=own_section,
+            media=MediaSection(workers=0),
+            gateway=self._gateway or GatewaySection(),
+        )
+        if self._gateway is not None:
+            self._port = claim_port(self._gateway.host, 0)
+        slots = [
+            self._change(slot)
+            for slot in slots_of(configuration, self.store.url, self.port)
+            if slot.kind != "gateway" or self._gateway is not None
+        ]
         own = HallSettings([self.plan.division_id], self.store.url)
         self.hall, self.client = open_hall(own, wiring.RayNetwork(), "bench")
         await settle(Directory(self.client), [self.plan.division_id], [SHARD])
@@ -74,6 +91,11 @@ class BenchHall:
         reply = await self.hall.submit(ApplyPlan(plan=self.plan, digest="1", principal="operator:bench"))
         if not reply.is_accepted:
             raise SystemExit(f"plan refused: {reply}")
+
+    @property
+    def port(self) -> int:
+        """Of all gateways."""
+        return int(self._port.getsockname()[1]) if self._port is not None else 0
 
     async def _parts_started(self, supervisor: wiring.Handle) -> None:
         until_s = time.monotonic() + START_S
@@ -91,6 +113,8 @@ class BenchHall:
             await self.client.close()
         await asyncio.to_thread(wiring.shutdown)
         await self.store.stop()
+        if self._port is not None:
+            self._port.close()
 
     async def pids(self) -> dict[str, int]:
         """Processes whose CPU time counts, by part."""
@@ -123,11 +147,14 @@ class BenchHall:
 
 @asynccontextmanager
 async def bench_hall(
-    plan: Plan, change: ChangeSlot = lambda slot: slot, shards_count: int = 1
+    plan: Plan,
+    change: ChangeSlot = lambda slot: slot,
+    shards_count: int = 1,
+    gateway: GatewaySection | None = None,
 ) -> AsyncIterator[BenchHall]:
-    """Run a hall in a new folder on a disk, and leave nothing behind. Raises SystemExit on tmpfs."""
+    """Run a hall in a new folder on a disk, and leave nothing behind. `gateway`: with gateways. Raises SystemExit on tmpfs."""
     folder = Path(tempfile.mkdtemp(prefix="th-"))
-    one = BenchHall(folder, plan, change, shards_count)
+    one = BenchHall(folder, plan, change, shards_count, gateway)
     try:
         refuse_tmpfs(folder)
         try:

@@ -24,7 +24,9 @@ ERROR_NAMES = (
     "disk_unknown",
     "follower_silent",
     "follower_stopped",
+    "audit_stopped",
     "media_silent",
+    "gateway_silent",
     "build_differs",
 )
 WARNING_NAMES = ("weaker_durability", "follower_behind", "snapshot_old")
@@ -93,11 +95,16 @@ def _disks(disks: list[dict[str, Any]]) -> Iterator[Alert]:
 
 
 def _parts(status: dict[str, Any]) -> Iterator[Alert]:
+    if failure := status["follower"].get("audit", {}).get("failure"):
+        yield Alert("audit_stopped", "follower", f"the audit log is not archived: {failure}")
     if not status["follower"]:
         yield Alert("follower_silent", "follower", "histories and snapshots wait for it")
     for slot, worker in status["media"].items():
         if not worker:
             yield Alert("media_silent", slot, "the media worker does not answer")
+    for slot, gateway in status["gateways"].items():
+        if not gateway:
+            yield Alert("gateway_silent", slot, "the gateway does not answer; its clients go to the others")
 
 
 def _builds(builds: dict[str, list[str]]) -> Iterator[Alert]:

@@ -6,6 +6,8 @@ two together. A field that is `UNSET` is not in the answer.
 Not here: answers to questions (`gateway/documents.py`), refusals (`gateway/refusals.py`).
 """
 
+from typing import Any
+
 from msgspec import UNSET, Struct, UnsetType
 
 
@@ -44,11 +46,39 @@ class InvitedParty(Struct):
     agent_id: str
 
 
+class IssuedTicket(Struct):
+    """Good for one upgrade before `expires_at_ms`."""
+
+    ticket: str
+    expires_at_ms: int
+
+
+class AuditPage(Struct):
+    """Entries of the audit log, and after which number to go on."""
+
+    entries: list[dict[str, Any]]
+    next: int
+
+
+class AuditHead(Struct):
+    """Number and hash of the audit log's last entry; 0 and zeros where there is none."""
+
+    seq: int
+    hash: str
+
+
 class DivisionMoved(Struct):
     """The division serves at this slot now."""
 
     division_id: str
     slot_id: str
+
+
+class GatewayDraining(Struct):
+    """The gateway sends its clients elsewhere; `connections_count` is how many it has."""
+
+    slot_id: str
+    connections_count: int
 
 
 class TakenCall(Struct):
@@ -62,6 +92,14 @@ class SdpAnswer(Struct):
 
     sdp_answer: str
     attempt: int
+
+
+class IceConfiguration(Struct):
+    """What a peer connection is made with; credentials end at `ice_until_ms`, 0: never."""
+
+    ice_servers: list[dict[str, Any]]
+    ice_transport_policy: str
+    ice_until_ms: int
 
 
 class WrapUpUntil(Struct):

@@ -19,9 +19,12 @@ from pathlib import Path
 import structlog
 from aiohttp import web, web_fileresponse
 
+from actors.audit import Audit, MemoryAudit
 from actors.hall import Hall
+from actors.tickets import MemoryTickets, Tickets
 from gateway import messages as wire
 from gateway.bounds import bounds_middleware, note_answer, server_log
+from gateway.cors import cors_signal
 from gateway.door import no
 from gateway.entrance import Entrance
 from gateway.health import Health
@@ -62,13 +65,16 @@ web_fileresponse.NOSENDFILE = True  # type: ignore[misc]
 class Gateway:
     """A gateway in this process and event loop. Raises ValueError when `settings` would be unsafe."""
 
-    def __init__(self, hall: Hall, settings: Settings) -> None:
+    def __init__(
+        self, hall: Hall, settings: Settings, tickets: Tickets | None = None, audit: Audit | None = None
+    ) -> None:
+        """`tickets`, `audit`: those of the hall's store; None: this gateway keeps its own, as without a store."""
         self.port = 0
         """Of the listening socket, once started."""
         self.metrics_port = 0
         """Of the metrics' own socket; 0 when `/metrics` stands on the main one or nowhere."""
         self._settings = settings
-        self._services = Services(hall, settings)
+        self._services = Services(hall, settings, tickets or MemoryTickets(), audit or MemoryAudit())
         self._roster = Roster()
         verifier = open_verifier(settings)
         self._keys = verifier.keys
@@ -92,20 +98,34 @@ class Gateway:
         self._rounds.start()
         log.info("listening", gateway_id=settings.gateway_id, host=settings.host, port=self.port)
 
+    @property
+    def connections(self) -> dict[str, int]:
+        """Role -> how many of it are connected here."""
+        return self._roster.connections()
+
+    async def drain(self) -> None:
+        """End while others take over: clients go to them spread over `spread_ms`, so that they are no storm there."""
+        await self._end(self._settings.spread_ms)
+
     async def stop(self) -> None:
-        """Send clients elsewhere and end; takes at most `stop_ms` and the close grace. Harmless when repeated."""
+        """End with the whole hall; takes at most `stop_ms` and the close grace. Harmless when repeated."""
+        await self._end(self._settings.stop_ms)
+
+    async def _end(self, leave_ms: int) -> None:
+        """Accept nobody, ask clients to leave within `leave_ms`, close those that have not."""
         self._entrance.is_closing = self._health.is_closing = True
         for runner in self._runners:
             for site in list(runner.sites):
                 await site.stop()
         for session in self._roster:
-            session.connection.say(wire.SessionGoaway("resume", self._settings.stop_ms))
-        await self._wait_until_empty(self._settings.stop_ms)
+            session.connection.say(wire.SessionGoaway("resume", leave_ms))
+        await self._wait_until_empty(leave_ms)
         for session in self._roster:
             session.connection.close(1001)
         await self._wait_until_empty(CLOSE_GRACE_MS)
         await self._rounds.stop()
         await self._keys.stop()
+        await self._services.auditor.stop()
         for session in self._roster:
             session.connection.abort()
         await self._wait_until_empty(CLOSE_GRACE_MS)
@@ -189,6 +209,7 @@ class Gateway:
             client_max_size=BODY_BYTES_MAX,
         )
         application.on_response_prepare.append(add_security_headers)
+        application.on_response_prepare.append(cors_signal(self._settings.allowed_origins))
         application.on_response_prepare.append(note_answer)
         return application
 

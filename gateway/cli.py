@@ -1,4 +1,4 @@
-"""The console command `tellerhall`: up, status, move, token, keys, backup, restore; others join by an entry point group.
+"""The console command `tellerhall`: up, status, move, drain, token, keys, audit, backup, restore; others by entry points.
 
 A package may add subcommands: an entry point in `tellerhall.commands` names a function that takes argparse's subparsers.
 """
@@ -22,7 +22,7 @@ import uvloop
 from actors import wiring
 from actors.configuration import Configuration, ConfigurationError, load, plan_digest
 from actors.logs import configure_logging
-from gateway import backup_commands
+from gateway import audit_commands, backup_commands
 from gateway.development_issuer import DevelopmentIssuer, rotate
 from gateway.identity import ROLES
 from gateway.status_text import status_text
@@ -51,9 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_up(commands)
     _add_status(commands)
     _add_move(commands)
+    _add_drain(commands)
     _add_token(commands)
     _add_keys(commands)
     backup_commands.add_commands(commands, _add_common, _load)
+    audit_commands.add_commands(commands, _add_common, _load, _answer_of)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
     for entry_point in metadata.entry_points(group=COMMANDS_GROUP):
@@ -112,6 +114,15 @@ def _add_move(commands: Any) -> None:
     parser.add_argument("division", help="which")
     parser.add_argument("slot", help="where to: shard-0, shard-1, ... as `status` names them")
     parser.set_defaults(run=_move)
+
+
+def _add_drain(commands: Any) -> None:
+    parser = commands.add_parser(
+        "drain", help="send a gateway's clients to the others within a minute and start it anew"
+    )
+    _add_common(parser)
+    parser.add_argument("slot", help="which: gateway-1, gateway-2, ... as `status` names them")
+    parser.set_defaults(run=_drain)
 
 
 def _add_token(commands: Any) -> None:
@@ -229,6 +240,13 @@ def _ask(configuration: Configuration, method: str, path: str, body: object = No
         raise _NoAnswer(f"the gateway at {url} does not answer: {error}") from error
 
 
+def _answer_of(configuration: Configuration, path: str) -> Any:
+    """The hall's answer to an operator; None where no hall runs with the data folder, or it does not answer."""
+    with contextlib.suppress(_NoAnswer):
+        return _ask(configuration, "GET", path)[1]
+    return None
+
+
 def _status(options: argparse.Namespace) -> int:
     configuration = _load(options)
     try:
@@ -261,6 +279,16 @@ def _move(options: argparse.Namespace) -> int:
         print(f"tellerhall: division {options.division} was not moved: {error}", file=sys.stderr)
         return 1
     print(f"division {options.division} is served by {options.slot}")
+    return 0
+
+
+def _drain(options: argparse.Namespace) -> int:
+    try:
+        _, said = _ask(_load(options), "POST", f"/v1/gateways/{urllib.parse.quote(options.slot, safe='')}/drain")
+    except _NoAnswer as error:
+        print(f"tellerhall: {options.slot} does not drain: {error}", file=sys.stderr)
+        return 1
+    print(f"{options.slot} sends its {said['connections_count']} clients to the others")
     return 0
 
 

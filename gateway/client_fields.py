@@ -23,6 +23,11 @@ Reference = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,128}\Z")]
 """An id that somebody else made. Control characters have no business in a log or a key."""
 Text = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*\Z", max_length=MAX_TEXT)]
 Sdp = Annotated[str, Meta(min_length=1, max_length=SDP_LENGTH_MAX)]
+CANDIDATE_LENGTH_MAX = 512
+"""Characters. A browser's has about 150."""
+Candidate = Annotated[str, Meta(pattern=r"^(candidate:[^\x00-\x1f\x7f]*)?\Z", max_length=CANDIDATE_LENGTH_MAX)]
+"""As `RTCIceCandidate.candidate`; empty: there are no more."""
+Mid = Annotated[str, Meta(pattern=r"^[^\x00-\x20\x7f]{0,16}\Z")]
 Attempt = Annotated[int, Meta(ge=0, le=1_000_000)]
 OptionalId = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._:@-]{0,63})?\Z")]
 """An id of the plan (`dispatch.plan.Id`), or empty for none."""

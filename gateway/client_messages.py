@@ -20,6 +20,8 @@ from dispatch.wishes import Skills
 from gateway.client_fields import (
     STATS_COUNT_MAX,
     Attempt,
+    Candidate,
+    Mid,
     Sdp,
     StatName,
 )
@@ -86,6 +88,28 @@ class RtcSdpOffer(FromClient):
     call_id: Reference
     attempt: Attempt
     sdp: Sdp
+
+
+class RtcCandidate(FromClient):
+    TYPE: ClassVar[str] = "rtc.candidate"
+
+    call_id: Reference
+    attempt: Attempt
+    candidate: Candidate
+    """Empty: there are no more."""
+    sdp_mid: Mid = ""
+    """The media are bundled, so it changes nothing; browsers say it."""
+
+
+class RtcBye(FromClient):
+    TYPE: ClassVar[str] = "rtc.bye"
+
+    call_id: Reference
+    attempt: Attempt
+
+
+class RtcConfig(FromClient):
+    TYPE: ClassVar[str] = "rtc.config"
 
 
 class RtcStats(FromClient):
@@ -189,7 +213,7 @@ class WrapUpExtend(FromClient):
 
 
 _SESSION: list[type[FromClient]] = [SessionPong, SessionAck]
-_TALK: list[type[FromClient]] = [CallHangUp, RtcSdpOffer, RtcStats]
+_TALK: list[type[FromClient]] = [CallHangUp, RtcConfig, RtcSdpOffer, RtcCandidate, RtcBye, RtcStats]
 _CUSTOMER: list[type[FromClient]] = [*_SESSION, CallRequest, CallCallback, InvitationAccept, *_TALK]
 _AGENT: list[type[FromClient]] = [
     *_SESSION,

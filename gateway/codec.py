@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
+from dispatch.model import KEY_PREFIX
 from gateway.client_fields import Envelope, FromClient
 from gateway.client_messages import ALL_CLIENT_TYPES, CLIENT_TYPES
 from gateway.messages import Outgoing
@@ -51,11 +52,14 @@ class Codec:
         return payload
 
     def envelope(self, payload: bytes) -> Envelope:
-        """Read who and what; raises `Refused` (`malformed`) whose `re` is the id where one could be read."""
+        """Read who and what; raises `Refused` (`malformed`, `bad_value`) whose `re` is the id where one could be read."""
         try:
             envelope: Envelope = self._envelope.decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise Refused("malformed", str(error), re=self._id_of(payload)) from None
+        if envelope.id.startswith(KEY_PREFIX):
+            # Remembered for a day, and more are then refused: only who calls REST may fill that.
+            raise Refused("bad_value", f"an id does not begin with {KEY_PREFIX}", re=envelope.id)
         return envelope
 
     def data(self, envelope: Envelope, role: str) -> FromClient:

@@ -81,8 +81,7 @@ HANDLERS: dict[type[said.FromClient], Handler] = {
     said.CallCallback: request_callback,
     said.InvitationAccept: accept_invitation,
     said.CallHangUp: talk.hang_up,
-    said.RtcSdpOffer: talk.exchange_sdp,
-    said.RtcStats: talk.take_stats,
+    **talk.MEDIA_HANDLERS,
 }
 
 

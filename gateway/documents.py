@@ -148,7 +148,10 @@ class StatusDocument(Struct, kw_only=True):
     parts: dict[str, dict[str, Any]]
     follower: dict[str, Any]
     media: dict[str, dict[str, Any]]
+    gateways: dict[str, dict[str, Any]]
+    """By slot: connections by role, ports, machine; empty where one does not answer."""
     gateway: dict[str, Any]
+    """The one that answers."""
     store: str
     """Empty: it answers; otherwise why not."""
     store_facts: dict[str, Any]

@@ -3,14 +3,16 @@
 Rules: the checks stand in the order of `open_session` and each has its own reason. `Origin` is compared exactly: a foreign
 page must not use a signed-in browser. A token never stands in the URL, where logs and proxies would keep it.
 
-Theory: a script in a page cannot see the HTTP status of a refused upgrade. So a token that came as a subprotocol,
-which only pages do, is refused after the upgrade, with a close code; one in a header is refused by status.
+Theory: a script in a page cannot see the HTTP status of a refused upgrade. So a ticket or token that came as a subprotocol,
+which only pages do, is refused after the upgrade, with a close code; one in a header is refused by status. Pages bring a
+ticket: a subprotocol may end in a log of some proxy, where a used ticket is worth nothing and a token is worth hours.
 
 Not here: the conversation (`gateway/session.py`).
 """
 
 import asyncio
 
+import msgspec
 import structlog
 from aiohttp import hdrs, web
 
@@ -20,14 +22,16 @@ from gateway.codec import CODECS, Codec
 from gateway.connection import Connection
 from gateway.identity import Identity, Verifier
 from gateway.limits import SUBPROTOCOLS_MAX, TokenBucket
-from gateway.refusals import Refused
+from gateway.refusals import EXPECTED, Refused, refused_by
 from gateway.roster import Roster
 from gateway.session import Session
 from gateway.speaker import Services
 from gateway.supervisor_session import StaffSession
 
 BEARER_SUBPROTOCOL = "bearer."
-CLOSE_CODE_BY_REASON = {"not_signed_in": 4001, "token_expired": 4002, "wrong_role": 4003}
+TICKET_SUBPROTOCOL = "ticket."
+CLOSE_CODE_BY_REASON = {"not_signed_in": 4001, "token_expired": 4002, "wrong_role": 4003, "ticket_unknown": 4005}
+"""Others, as when the store does not answer, are no fault of the client's: 1011, come again."""
 RETRY_AFTER_MS = 5_000
 """When this process is full or has accepted too many in this second."""
 
@@ -52,13 +56,17 @@ class Entrance:
         after = _resume_after(request)
         try:
             identity = await self._identify(request, token)
-        except Refused as refused:
+            await self._services.auditor.note("login", identity, {"is_resume": after is not None})
+        except (Refused, *EXPECTED) as error:
+            refused = refused_by(error)
+            if refused.status in (401, 403):
+                self._services.auditor.count_refused(refused.reason)
             if not token:
                 raise
             return await self._turn_away(request, codec, refused)
         kind = StaffSession if identity.role in supervisor.ROLES else Session
         self._services.rates.check_connect_of(identity, self._roster.count_of(identity))
-        session = kind(self._services, identity, codec)
+        session = kind(self._services, identity, codec, request.remote or "")
         await session.connection.upgrade(request)
         await self._attend(session, after)
         return session.connection.response
@@ -87,10 +95,23 @@ class Entrance:
             raise Refused("overloaded", "no room for a connection here now", retry_after_ms=RETRY_AFTER_MS)
 
     async def _identify(self, request: web.Request, token: str) -> Identity:
-        identity = await self._verifier.admit(token or bearer_token(request))
+        if token.startswith(TICKET_SUBPROTOCOL):
+            identity = await self._take_ticket(token.removeprefix(TICKET_SUBPROTOCOL))
+        else:
+            identity = await self._verifier.admit(token.removeprefix(BEARER_SUBPROTOCOL) or bearer_token(request))
         if identity.role not in CLIENT_TYPES:
             raise Refused("wrong_role", f"the role {identity.role} has no session")
         check_division(identity, self._services)
+        return identity
+
+    async def _take_ticket(self, ticket: str) -> Identity:
+        """Raises `Refused`, StoreUnavailable. What was true of the token when it asked must still be."""
+        async with asyncio.timeout(self._services.settings.command_timeout_ms / 1000):
+            content = await self._services.tickets.take(ticket)
+        if content is None:
+            raise Refused("ticket_unknown", "the ticket was used, is too old, or is none")
+        identity = msgspec.msgpack.decode(content, type=Identity)
+        self._verifier.check_still(identity)
         return identity
 
     async def _turn_away(self, request: web.Request, codec: Codec, refused: Refused) -> web.StreamResponse:
@@ -98,7 +119,7 @@ class Entrance:
         self._services.rates.note_failed_login(request.remote or "")
         connection = Connection(codec, self._services.settings.ping_ms)
         await connection.upgrade(request)
-        connection.close(CLOSE_CODE_BY_REASON.get(refused.reason, 4001))
+        connection.close(CLOSE_CODE_BY_REASON.get(refused.reason, 1011))
         self._services.metrics.count_refusal(refused.reason)
         self._services.metrics.count_close(connection.close_code)
         await connection.drain_close()
@@ -125,7 +146,7 @@ def bearer_token(request: web.Request) -> str:
 
 
 def _subprotocols(request: web.Request) -> tuple[Codec, str]:
-    """Return the first codec that the client offers and we know, and the token it offers, if any."""
+    """Return the first codec that the client offers and we know, and the ticket or token it offers, with what it is."""
     offered = [
         one.strip() for header in request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, []) for one in header.split(",")
     ]
@@ -135,7 +156,7 @@ def _subprotocols(request: web.Request) -> tuple[Codec, str]:
     if codec is None:
         # aiohttp alone would go on without a subprotocol, and the client would fail later and stranger.
         raise Refused("malformed", f"offer a subprotocol: {' or '.join(CODECS)}")
-    tokens = [one.removeprefix(BEARER_SUBPROTOCOL) for one in offered if one.startswith(BEARER_SUBPROTOCOL)]
+    tokens = [one for one in offered if one.startswith((BEARER_SUBPROTOCOL, TICKET_SUBPROTOCOL))]
     return codec, tokens[0] if tokens else ""
 
 

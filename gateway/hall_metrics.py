@@ -47,6 +47,7 @@ class HallMetrics:
         yield from _divisions(self.status)
         yield from _shards(self.status["shards"])
         yield from _media(self.status["media"])
+        yield from _gateways(self.status["gateways"])
         yield from _hall(self.status)
 
 
@@ -135,6 +136,14 @@ def _media(media: dict[str, dict[str, Any]]) -> Iterator[Metric]:
     yield _gauge(
         "media_loop_lag_seconds", "Lateness of the worker's beat, 99th percentile of a minute", ["worker"], lags
     )
+
+
+def _gateways(gateways: dict[str, dict[str, Any]]) -> Iterator[Metric]:
+    answered = {slot: one for slot, one in gateways.items() if one}
+    held = [([slot, role], n) for slot, one in answered.items() for role, n in one["connections"].items()]
+    yield _gauge("connections", "Open WebSockets of each gateway", ["gateway", "role"], held)
+    room = [([slot], one["connections_max"]) for slot, one in answered.items()]
+    yield _gauge("connections_max", "How many each gateway takes", ["gateway"], room)
 
 
 def _hall(status: dict[str, Any]) -> Iterator[Metric]:

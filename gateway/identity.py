@@ -87,6 +87,13 @@ class Verifier:
             raise Refused("not_ready", "the issuer's keys cannot be had", retry_after_ms=KEYS_RETRY_AFTER_MS)
         return self._read(parsed, key)
 
+    def check_still(self, identity: Identity) -> None:
+        """Raise `Refused` where the token behind `identity` counts no more: its key is gone, or it has ended."""
+        if self.keys.get(identity.key_id) is None:
+            raise Refused("not_signed_in", NOT_VALID)
+        if identity.expires_at_s <= time.time() - self._leeway_s:
+            raise Refused("token_expired", "the token has expired")
+
     def _read(self, parsed: jws.CompactSignature, key: ECKey | None) -> Identity:
         try:
             if key is None or not jws.validate_compact(parsed, key, algorithms=[ALGORITHM]):

@@ -140,6 +140,9 @@ class SessionWelcome(FromServer):
     principal: str
     role: str
     gateway_id: str
+    ice_transport_policy: Literal["all", "relay"] = "all"
+    ice_until_ms: int = 0
+    """When the credentials in `ice_servers` end; 0: they do not."""
 
 
 class SessionReset(SessionWelcome):
@@ -154,6 +157,8 @@ class SessionResumed(FromServer):
     server_ms: int
     ping_ms: int
     ice_servers: list[dict[str, Any]]
+    ice_transport_policy: Literal["all", "relay"] = "all"
+    ice_until_ms: int = 0
 
 
 class SessionPing(FromServer):
@@ -259,6 +264,16 @@ class RtcRoomLost(FromServer):
     call_id: str
     attempt: int
     reason: str
+
+
+class RtcRestart(FromServer):
+    """The worker hears nothing of this party any more: make a new peer connection, and offer for the same attempt."""
+
+    TYPE: ClassVar[str] = "rtc.restart"
+
+    call_id: str
+    attempt: int
+    reason: Literal["party_left"]
 
 
 class CallParty(FromServer):

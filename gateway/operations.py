@@ -58,7 +58,7 @@ class Asked:
         self.query = query
         """An instance of the entry's `query`; None without one."""
         self.body = body
-        """An instance of the entry's `body`; None without one."""
+        """An instance of the entry's `body`, a text where it has a `body_media_type`; None without either."""
         self.headers = headers
         """The request's headers that the entry names, where they are there."""
 
@@ -81,6 +81,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     """The type of the answer's body: a struct, or a union of structs."""
     body: type[Struct] | None = None
     is_body_optional: bool = False
+    body_media_type: str = ""
+    """Where the body is no JSON but a text of this type; then `body` is none."""
     query: type[Struct] | None = None
     status: int = 200
     """Of the answer, where it is not refused."""
@@ -90,6 +92,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     """Of the answer. Other than JSON: the handler returns a response of aiohttp."""
     headers: tuple[str, ...] = ()
     """Headers of the request that matter to the handler, beside those that matter to all."""
+    is_audited: bool | None = None
+    """Whether it is recorded when staff do it (`gateway/auditing.py`); None: if it is a command."""
     more_statuses: tuple[int, ...] = ()
     """Of refusals beside those that follow from the entry."""
 
@@ -103,6 +107,10 @@ class Operation(Struct, frozen=True, kw_only=True):
         """Whether it may change something; then it takes an `Idempotency-Key`."""
         return self.method != "GET"
 
+    def is_recorded_for(self, role: str) -> bool:
+        """Whether the audit log says that somebody of `role` did it."""
+        return role in STAFF and (self.is_command if self.is_audited is None else self.is_audited)
+
     @property
     def parameters(self) -> list[str]:
         """Names of the path's parameters, in order."""
@@ -114,8 +122,10 @@ class Operation(Struct, frozen=True, kw_only=True):
         found = {401, 403, 429, 503, *self.more_statuses}
         if self.body is not None or self.query is not None or self.is_command:
             found.add(400)
-        if self.body is not None:
+        if self.body is not None or self.body_media_type:
             found.add(413)
+        if self.body_media_type:
+            found.add(415)
         if self.parameters:
             found.add(404)
         if self.is_command:

@@ -105,9 +105,8 @@ def problem_middleware(metrics: Metrics) -> Any:
 
 def _note(request: web.Request, route: str, response: web.StreamResponse) -> None:
     """Log a request that may have changed something."""
-    call_id = response.headers.get("Location", "").rpartition("/")[2]
-    if not call_id and route.startswith("/v1/calls/{id}"):
-        call_id = request.match_info["id"]
+    call_id = request.match_info["id"] if route.startswith("/v1/calls/{id}") else ""
+    call_id = call_id or response.headers.get("Location", "").rpartition("/")[2]
     line = {"event": "client.request", "route": route, "method": request.method, "status": response.status}
     write_lines([{**line, **({"call_id": call_id} if CALL_ID.fullmatch(call_id) else {})}])
 

@@ -15,7 +15,10 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from gateway import rest_calls, rest_hall, rest_reports
+from dispatch.model import KEY_PREFIX
+from gateway import rest_audit, rest_calls, rest_hall, rest_identity, rest_media, rest_reports
+from gateway.auditing import references
+from gateway.cors import preflight_routes
 from gateway.entrance import bearer_token, check_division, check_origin
 from gateway.identity import Verifier
 from gateway.operations import Asked, Operation
@@ -26,7 +29,10 @@ from gateway.speaker import Services, Speaker
 OPERATIONS: tuple[Operation, ...] = (
     *rest_calls.OPERATIONS,
     *rest_hall.OPERATIONS,
+    *rest_media.OPERATIONS,
     *rest_reports.OPERATIONS,
+    *rest_identity.OPERATIONS,
+    *rest_audit.OPERATIONS,
 )
 """Everything that REST can do. Routes, OpenAPI and the tests of roles are made from it."""
 
@@ -45,24 +51,37 @@ class Rest:
         self._verifier = verifier
 
     def routes(self) -> list[web.RouteDef]:
-        """One route an entry; GET answers HEAD too."""
+        """One route an entry; GET answers HEAD too, and each path a preflight."""
         routes = []
         for one in OPERATIONS:
             add = {"GET": web.get, "POST": web.post, "PUT": web.put, "PATCH": web.patch, "DELETE": web.delete}[
                 one.method
             ]
             routes.append(add(one.path, self._served(one)))
-        return routes
+        return [*routes, *preflight_routes(OPERATIONS)]
 
     def _served(self, operation: Operation) -> Handler:
         async def serve(request: web.Request) -> web.StreamResponse:
-            answer = await operation.handler(await self._asked(request, operation))
+            answer = await self._done(operation, await self._asked(request, operation))
             if isinstance(answer, web.StreamResponse):
                 return answer
             headers = {"Location": _filled(operation.location, answer)} if operation.location else None
             return json_response(answer, operation.status, headers)
 
         return serve
+
+    async def _done(self, operation: Operation, asked: Asked) -> Any:
+        """Carry it out; what staff do is recorded before and after."""
+        identity = asked.speaker.identity
+        if not operation.is_recorded_for(identity.role):
+            return await operation.handler(asked)
+        about = references(asked.query, asked.body, dict(asked.path))
+        auditor, ref = self._services.auditor, asked.command_id or uuid.uuid4().hex
+        if not operation.is_command:
+            await auditor.note(operation.id, identity, about, ref, "asked")
+            return await operation.handler(asked)
+        work = auditor.carried_out(operation.id, identity, about, ref, lambda: operation.handler(asked))
+        return await asyncio.shield(work)
 
     async def _asked(self, request: web.Request, operation: Operation) -> Asked:
         """Return the request, checked; raises `Refused`."""
@@ -72,21 +91,28 @@ class Rest:
             raise Refused("not_found", "no id has such characters, or so many")
         query = _query(request, operation.query) if operation.query is not None else None
         command_id = _command_id(request) if operation.is_command else ""
-        body = None
+        body: Any = None
         if operation.body is not None and (request.body_exists or not operation.is_body_optional):
             body = await _body(request, operation.body)
+        elif operation.body_media_type:
+            body = await _text(request, operation.body_media_type)
         headers = {name: request.headers[name] for name in operation.headers if name in request.headers}
         return Asked(speaker, command_id, path, query, body, headers)
 
     async def _speaker(self, request: web.Request, operation: Operation) -> Speaker:
         """Return who asks, if the operation is for them; raises `Refused`."""
         check_origin(request, self._services.settings.allowed_origins)
-        identity = await self._verifier.admit(bearer_token(request))
+        try:
+            identity = await self._verifier.admit(bearer_token(request))
+        except Refused as refused:
+            if refused.status == 401:
+                self._services.auditor.count_refused(refused.reason)
+            raise
         if identity.role not in operation.roles:
             raise Refused("wrong_role", f"this is not for the role {identity.role}")
         check_division(identity, self._services)
         self._services.rates.check_request_of(identity)
-        return Speaker(self._services, identity)
+        return Speaker(self._services, identity, request.remote or "")
 
 
 def _filled(template: str, answer: Any) -> str:
@@ -115,11 +141,21 @@ async def _body(request: web.Request, kind: type[S]) -> S:
         raise Refused("malformed", str(error)) from None
 
 
+async def _text(request: web.Request, media_type: str) -> str:
+    """Return the body as text; raises `Refused` (`unsupported_media_type`, `malformed`)."""
+    if request.content_type != media_type:
+        raise Refused("unsupported_media_type", f"send {media_type}")
+    try:
+        return (await request.read()).decode()
+    except UnicodeDecodeError as error:
+        raise Refused("malformed", str(error)) from None
+
+
 def _command_id(request: web.Request) -> str:
-    """Return the caller's key, or a new id for a command that its caller will not repeat."""
+    """Return the caller's key as the engine keeps it for a day, or a new id for a command that its caller will not repeat."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return uuid.uuid4().hex
     if not KEY_PATTERN.fullmatch(key):
         raise Refused("bad_value", "Idempotency-Key: 1 to 64 characters")
-    return key
+    return KEY_PREFIX + key

@@ -321,6 +321,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="What happened to a call",
         roles=STAFF,
         whose="call",
+        is_audited=True,
         answer=documents.History,
     ),
 )

@@ -82,6 +82,12 @@ async def move_division(asked: Asked) -> answers.DivisionMoved:
     return answers.DivisionMoved(division_id, slot_id)
 
 
+async def drain_gateway(asked: Asked) -> answers.GatewayDraining:
+    """Its clients are told to resume elsewhere within a minute; then it ends, and a successor takes its slot."""
+    slot_id = asked.path["id"]
+    return answers.GatewayDraining(slot_id, await asked.speaker.within_time(asked.speaker.hall.drain(slot_id)))
+
+
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
@@ -126,6 +132,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="The sealed recordings of a call",
         roles=STAFF,
         whose="division",
+        is_audited=True,
         answer=documents.RecordingDocument,
     ),
     Operation(
@@ -146,5 +153,15 @@ OPERATIONS: tuple[Operation, ...] = (
         whose="hall",
         body=MoveDivision,
         answer=answers.DivisionMoved,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/gateways/{id}/drain",
+        handler=drain_gateway,
+        summary="Send a gateway's clients to the others and start it anew",
+        roles=("operator",),
+        whose="hall",
+        answer=answers.GatewayDraining,
+        status=202,
     ),
 )

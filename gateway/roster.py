@@ -8,6 +8,7 @@ to one of `SLOTS` groups, and one group is looked after each `SLOT_MS`.
 Not here: the checks (`gateway/session.py`), the clock (`gateway/rounds.py`).
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 from gateway.identity import Identity
@@ -61,6 +62,10 @@ class Roster:
                 del self._count_of[key]
         if self._by_principal.get(key) is session:
             del self._by_principal[key]
+
+    def connections(self) -> dict[str, int]:
+        """Role -> how many connections it has here, those that are being closed among them."""
+        return dict(Counter(session.identity.role for session in self))
 
     def slot(self, number: int) -> list[Session]:
         """Return the sessions of one slot, a copy."""

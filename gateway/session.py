@@ -15,7 +15,6 @@ Not here: the socket (`gateway/connection.py`), the meaning of messages (`gatewa
 """
 
 import asyncio
-import time
 import uuid
 from collections import deque
 
@@ -32,6 +31,7 @@ from gateway import client_messages as said
 from gateway import messages as wire
 from gateway.codec import Codec
 from gateway.connection import Connection
+from gateway.greeting import greeting_of
 from gateway.identity import Identity
 from gateway.limits import INBOX_EVENTS_MAX, MISUNDERSTANDINGS_MAX
 from gateway.people import LOOKUP_MS_MAX
@@ -51,7 +51,7 @@ log = structlog.get_logger("gateway.session")
 class Session:
     """A session over one connection; of supervisors and operators there is more in `gateway/supervisor_session.py`."""
 
-    def __init__(self, services: Services, identity: Identity, codec: Codec) -> None:
+    def __init__(self, services: Services, identity: Identity, codec: Codec, address: str = "") -> None:
         self.identity = identity
         self.connection = Connection(codec, services.settings.ping_ms)
         self.connection_id = uuid.uuid4().hex
@@ -59,7 +59,7 @@ class Session:
         """The customer's call that is in a waiting line; `gateway/rounds.py` tells its position."""
         self._services = services
         self._codec = codec
-        self._speaker = Speaker(services, identity)
+        self._speaker = Speaker(services, identity, address)
         self._handlers = HANDLERS[identity.role]
         self._inbox: deque[Notice | Subscribed] = deque()
         self._seq = 0
@@ -73,6 +73,8 @@ class Session:
         """The call that went on elsewhere has ended there."""
         self._move: asyncio.Task[None] | None = None
         self._is_warned = False
+        self._restart: wire.RtcRestart | None = None
+        """A wish that is still to be told: this client's media have left the room."""
         self._misunderstanding_count = 0
         self._told: views.PositionView | None = None
 
@@ -202,6 +204,10 @@ class Session:
             self._known = None
             batch.append(self._greeting(head, known.name) if isinstance(head, Subscribed) else self._event(head, known))
         if batch:
+            # Asked for after all that there is to tell: of a party who has come back since, nothing is wanted.
+            if self._restart is not None:
+                batch.append(self.connection.outgoing(self._restart))
+                self._restart = None
             self.connection.send(batch)
 
     def _is_out_of_turn(self, notice: Notice) -> bool:
@@ -274,8 +280,16 @@ class Session:
         if self.identity.role == "customer":
             self._track(customer.waiting_after(self.waiting_call_id, notice.event))
             self._follow(notice.event)
+        if isinstance(notice.event, events.PartyJoined | events.PartyLeft):
+            self._heed_party(notice.event)
         data = translation.message_of(self.identity.role, notice.event, known)
         return self.connection.outgoing(data, seq=notice.seq, at_ms=notice.event.at_ms)
+
+    def _heed_party(self, event: events.PartyJoined | events.PartyLeft) -> None:
+        """Remember whether this client's own media are gone, as far as it was told."""
+        if event.party == self.identity.role:
+            has_left = isinstance(event, events.PartyLeft)
+            self._restart = wire.RtcRestart(event.call_id, event.attempt, "party_left") if has_left else None
 
     def _follow(self, event: events.Event) -> None:
         if isinstance(event, events.CallHandedOver) and event.to_division in self._services.hall.division_ids:
@@ -286,31 +300,12 @@ class Session:
             self._is_call_over = self._is_elsewhere
 
     def _greeting(self, subscribed: Subscribed, name: str) -> wire.Outgoing:
-        settings, now_ms = self._services.settings, int(time.time() * 1000)
         if subscribed.session is not None and self.identity.role == "customer":
             self._track(customer.waiting_in(subscribed.session))
             self._is_call_over = self._is_elsewhere and customer.is_over(subscribed.session)
-        if subscribed.kind == "resumed":
-            return self.connection.outgoing(
-                wire.SessionResumed(
-                    subscribed.seq, len(subscribed.missed), now_ms, settings.ping_ms, settings.ice_servers
-                )
-            )
-        session = subscribed.session or views.SessionView(self.identity.principal, subscribed.seq)
-        self._seq = subscribed.seq
-        greeting = wire.SessionWelcome if subscribed.kind == "welcome" else wire.SessionReset
-        return self.connection.outgoing(
-            greeting(
-                session=translation.snapshot_of(self.identity.role, session, name),
-                seq=subscribed.seq,
-                server_ms=now_ms,
-                ping_ms=settings.ping_ms,
-                ice_servers=settings.ice_servers,
-                principal=self.identity.principal,
-                role=self.identity.role,
-                gateway_id=settings.gateway_id,
-            )
-        )
+        if subscribed.kind != "resumed":
+            self._seq = subscribed.seq
+        return self.connection.outgoing(greeting_of(self._services.settings, self.identity, subscribed, name))
 
     def _track(self, call_id: str) -> None:
         if call_id != self.waiting_call_id:

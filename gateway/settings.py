@@ -4,7 +4,7 @@ Not here: the configuration file and its messages (`actors/configuration.py`), t
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
@@ -41,8 +41,17 @@ class Settings(Struct, frozen=True, kw_only=True):
     allowed_origins: tuple[str, ...] = ()
     """Origins beside this server's own, exactly as browsers send them: `https://bank.example`."""
     recordings_folder: Path | None = None
+    audit_folder: Path | None = None
+    """Where the follower archives the audit log; None: only what the store still has is shown."""
     ice_servers: list[dict[str, Any]] = field(default_factory=list)
     """Handed to clients as they are. Empty: host candidates only, never a public server by default."""
+    turn_urls: tuple[str, ...] = ()
+    """Of a TURN server that shares `turn_secret`: each client gets credentials of its own for it."""
+    turn_secret: str = ""
+    turn_ttl_ms: int = 3_600_000
+    """How long they are good for: longer than a client stays without coming back for fresh ones."""
+    ice_transport_policy: Literal["all", "relay"] = "all"
+    """`relay`: clients are told to send media through TURN alone."""
 
     ping_ms: int = 25_000
     """Below the 30 s after which common middleboxes forget an idle connection."""
@@ -70,8 +79,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     command_timeout_ms: int = 15_000
     """How long a command may wait for the shard; then the client repeats it under the same id."""
     stop_ms: int = 1_000
-    """How long clients are given to leave by themselves at the end. Where another gateway takes over, give them 60 s:
-    15,000 reconnects at once would be a storm (1,500 upgrades/s a core)."""
+    """How long clients are given to leave by themselves when the whole hall ends: nobody is there to take them."""
+    spread_ms: int = 60_000
+    """The same where other gateways take over: 15,000 reconnects at once would be a storm (1,500 upgrades/s a core)."""
 
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None

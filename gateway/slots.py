@@ -6,21 +6,31 @@ is given at its start.
 Not here: the parts themselves (`actors/parts`, `actors/media_part`, `gateway/part`), keeping slots filled (`supervisor`).
 """
 
+from pathlib import Path
 from typing import Any
 
+from actors.audit_archive import HEAD_FILE
 from actors.configuration import Configuration
 from actors.supervisor import Slot
 from gateway.tls import development_certificate
 
 
-def slots_of(configuration: Configuration, store_url: str, port: int) -> list[Slot]:
-    """What should run, in the order of starting."""
+def slots_of(configuration: Configuration, store_url: str, port: int, machines_count: int = 1) -> list[Slot]:
+    """What should run, in the order of starting. `machines_count`: of the cluster, each of which gets a gateway at least."""
     division_ids = [plan.division_id for plan in configuration.divisions]
     store = {"url": store_url, "accept_weaker_durability": configuration.store.accept_weaker_durability}
     hall = {"division_ids": division_ids, "store_url": store_url}
     archive = str(configuration.data_folder / "archive")
     disk = disk_values(configuration)
-    follower = {"division_ids": division_ids, "store": store, "archive_folder": archive, "disk": disk}
+    follower = {
+        "division_ids": division_ids,
+        "store": store,
+        "archive_folder": archive,
+        "audit_folder": str(configuration.data_folder / "audit"),
+        "audit_head_path": str(audit_head_path(configuration)),
+        "disk": disk,
+    }
+    gateways_count = max(configuration.gateway.processes, machines_count)
     slot_ids = [f"shard-{number}" for number in range(configuration.hall.shards)]
     return [
         Slot("follower", "follower", "actors.parts:FollowerPart", follower),
@@ -41,11 +51,14 @@ def slots_of(configuration: Configuration, store_url: str, port: int) -> list[Sl
             for slot_id in slot_ids
         ),
         *(_media_slot(configuration, hall, number) for number in range(1, configuration.media.workers + 1)),
-        Slot(
-            "gateway-1",
-            "gateway",
-            "gateway.part:GatewayPart",
-            {"hall": hall, "gateway": gateway_values(configuration, port)},
+        *(
+            Slot(
+                f"gateway-{number}",
+                "gateway",
+                "gateway.part:GatewayPart",
+                {"hall": hall, "gateway": gateway_values(configuration, port, number, gateways_count)},
+            )
+            for number in range(1, gateways_count + 1)
         ),
     ]
 
@@ -66,6 +79,11 @@ def _media_slot(configuration: Configuration, hall: dict[str, Any], number: int)
     return Slot(f"media-{number}", "media", "actors.media_part:MediaPart", settings)
 
 
+def audit_head_path(configuration: Configuration) -> Path:
+    """Where the audit log's head lies: apart from its lines."""
+    return configuration.data_folder / "keys" / HEAD_FILE
+
+
 def disk_values(configuration: Configuration) -> dict[str, Any]:
     """Where data lie that this hall must not run out of disk for; an existing store's own disk is not ours to see."""
     folders = {
@@ -78,8 +96,18 @@ def disk_values(configuration: Configuration) -> dict[str, Any]:
     return {"folders": folders, "floor_bytes": floor_bytes if floor_bytes >= 0 else None}
 
 
-def gateway_values(configuration: Configuration, port: int) -> dict[str, Any]:
-    """The settings of every gateway, as plain values."""
+def metrics_port_of(first: int | None, number: int, count: int) -> int | None:
+    """Where gateway `number` of 1 to `count` shows its measures. On a port that is shared each scrape would meet another.
+
+    `first`: as configured; None or 0 of several: any free one.
+    """
+    if first is None and count == 1:
+        return None
+    return first + number - 1 if first else 0
+
+
+def gateway_values(configuration: Configuration, port: int, number: int = 1, count: int = 1) -> dict[str, Any]:
+    """The settings of gateway `number` of 1 to `count`, as plain values."""
     own = configuration.gateway
     certificate, key = own.tls_cert, own.tls_key
     if own.tls_self_signed:
@@ -104,7 +132,12 @@ def gateway_values(configuration: Configuration, port: int) -> dict[str, Any]:
         "are_development_keys_allowed": own.are_development_keys_allowed,
         "allowed_origins": own.allowed_origins,
         "recordings_folder": str(configuration.recordings_folder),
+        "audit_folder": str(configuration.data_folder / "audit"),
         "ice_servers": own.ice_servers,
+        "turn_urls": own.turn_urls,
+        "turn_secret": own.turn_secret,
+        "turn_ttl_ms": own.turn_ttl_ms,
+        "ice_transport_policy": own.ice_transport_policy,
         "ping_ms": own.ping_ms,
         "connections_max": own.connections_max,
         "upgrades_per_s": own.upgrades_per_s,
@@ -112,5 +145,5 @@ def gateway_values(configuration: Configuration, port: int) -> dict[str, Any]:
         "messages_burst": own.messages_burst,
         "command_timeout_ms": own.command_timeout_ms,
         "metrics_host": own.metrics_host,
-        "metrics_port": own.metrics_port,
+        "metrics_port": metrics_port_of(own.metrics_port, number, count),
     }

@@ -12,9 +12,12 @@ import uuid
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
+from actors.audit import Audit
 from actors.hall import Hall, HallUnavailable
+from actors.tickets import Tickets
 from dispatch.effects import Reply
 from dispatch.views import CallView
+from gateway.auditing import Auditor
 from gateway.boards import Boards
 from gateway.identity import Identity
 from gateway.metrics import Metrics
@@ -36,9 +39,11 @@ T = TypeVar("T")
 class Services:
     """What all speakers of one gateway share."""
 
-    __slots__ = ("boards", "hall", "metrics", "overview", "people", "rates", "settings")
+    __slots__ = ("auditor", "boards", "hall", "metrics", "overview", "people", "rates", "settings", "tickets")
 
-    def __init__(self, hall: Hall, settings: Settings) -> None:
+    def __init__(self, hall: Hall, settings: Settings, tickets: Tickets, audit: Audit) -> None:
+        self.auditor = Auditor(audit, settings.gateway_id)
+        self.tickets = tickets
         self.hall = hall
         self.settings = settings
         self.people = People(hall)
@@ -51,11 +56,13 @@ class Services:
 class Speaker:
     """One identity with the means to act on it."""
 
-    __slots__ = ("checked_call_id", "identity", "services")
+    __slots__ = ("address", "checked_call_id", "identity", "services")
 
-    def __init__(self, services: Services, identity: Identity) -> None:
+    def __init__(self, services: Services, identity: Identity, address: str = "") -> None:
         self.services = services
         self.identity = identity
+        self.address = address
+        """Where the connection or request comes from, as this process sees it."""
         self.checked_call_id = ""
         """The last call that proved to be the speaker's own."""
 

@@ -20,6 +20,8 @@ from gateway.settings import Settings
 ANSWER_S = 4.0
 """A part that lives answers in milliseconds, on a machine that is far too busy in a second or two; a scraper waits 10 s."""
 KEPT_S = 1.0
+ASKED = ("media-", "gateway-")
+"""Slots whose parts are asked by name."""
 
 
 class Overview:
@@ -42,11 +44,12 @@ class Overview:
 
     async def _gather(self) -> dict[str, Any]:
         status, follower = await asyncio.gather(self._hall.status(ANSWER_S), self._ask(FOLLOWER_NAME))
-        names = {slot: part["name"] for slot, part in status["parts"].items() if slot.startswith("media-")}
-        answers = await asyncio.gather(*(self._ask(name) for name in names.values()))
-        media = dict(zip(names, answers, strict=True))
+        names = {slot: part["name"] for slot, part in status["parts"].items() if slot.startswith(ASKED)}
+        answers = dict(zip(names, await asyncio.gather(*(self._ask(name) for name in names.values())), strict=True))
+        media = {slot: answer for slot, answer in answers.items() if slot.startswith("media-")}
+        gateways = {slot: answer for slot, answer in answers.items() if slot.startswith("gateway-")}
         own = {"name": self._settings.gateway_id, "build": build_id(), "waiting_letters": self._hall.waiting_letters()}
-        return assembled(status, follower, media, own, time.time_ns() // 1_000_000)
+        return assembled(status, follower, media, gateways, own, time.time_ns() // 1_000_000)
 
     async def _ask(self, name: str) -> dict[str, Any]:
         """What a part says of itself; empty when it does not answer."""
@@ -58,9 +61,14 @@ class Overview:
 
 
 def assembled(
-    status: dict[str, Any], follower: dict[str, Any], media: dict[str, Any], own: dict[str, Any], now_ms: int
+    status: dict[str, Any],
+    follower: dict[str, Any],
+    media: dict[str, Any],
+    gateways: dict[str, Any],
+    own: dict[str, Any],
+    now_ms: int,
 ) -> dict[str, Any]:
-    """Put the answers together. `status`: as `Hall.status` gives it; `follower` and `media` by slot: empty where silent."""
+    """Put the answers together. `status`: as `Hall.status` gives it; `media` and `gateways` by slot: empty where silent."""
     shards: dict[str, dict[str, Any]] = {}
     divisions = {}
     for division_id, one in status["divisions"].items():
@@ -80,11 +88,12 @@ def assembled(
         "parts": status["parts"],
         "follower": {name: value for name, value in follower.items() if name not in ("divisions", "store", "disk")},
         "media": media,
+        "gateways": gateways,
         "gateway": own,
         "store": status["store"],
         "store_facts": follower.get("store", {}),
         "disks": _disks(answered),
-        "builds": _builds({own["name"]: own, **answered}),
+        "builds": _builds({own["name"]: own, **answered, **_named(gateways, status["parts"])}),
     }
     alerts = alerts_of(whole)
     is_healthy = not any(one.severity == "error" for one in alerts)
@@ -116,6 +125,11 @@ def _disks(answered: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
             if key not in found or disk["free_bytes"] < found[key]["free_bytes"]:
                 found[key] = {"node": part["node"], **disk}
     return list(found.values())
+
+
+def _named(gateways: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
+    """Under their actors' names, as this one knows itself."""
+    return {parts[slot]["name"]: said for slot, said in gateways.items() if said}
 
 
 def _builds(parts: dict[str, dict[str, Any]]) -> dict[str, list[str]]:

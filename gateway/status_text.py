@@ -20,6 +20,7 @@ def status_text(url: str, status: dict[str, Any]) -> str:
         ("divisions", _divisions(status)),
         ("calls", _calls(status)),
         ("media workers", _media(status)),
+        ("gateways", _gateways(status)),
         ("parts", _parts(status)),
         ("disks", _disks(status)),
     ):
@@ -60,6 +61,17 @@ def _media(status: dict[str, Any]) -> Iterator[list[str]]:
         measures = one.get("measures", {})
         facts = [slot, one.get("node", "silent"), measures.get("rooms"), one.get("rooms_max"), measures.get("parties")]
         yield [_shown(fact) for fact in (*facts, measures.get("recordings_to_seal"))]
+
+
+def _gateways(status: dict[str, Any]) -> Iterator[list[str]]:
+    yield ["slot", "machine", "port", "metrics", "customers", "agents", "staff", "of", "state"]
+    for slot, one in status["gateways"].items():
+        counts: dict[str, int] = one.get("connections", {})
+        staff = sum(count for role, count in counts.items() if role not in ("customer", "agent")) if one else None
+        roles = [counts.get(role, 0) if one else None for role in ("customer", "agent")]
+        facts = [slot, one.get("node", "silent"), one.get("port"), one.get("metrics_port") or None, *roles, staff]
+        state = "-" if not one else "draining" if one["is_draining"] else "serving"
+        yield [*(_shown(fact) for fact in (*facts, one.get("connections_max"))), state]
 
 
 def _parts(status: dict[str, Any]) -> Iterator[list[str]]:

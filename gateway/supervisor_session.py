@@ -8,8 +8,11 @@ Not here: commands (`gateway/supervisor.py`), what a board holds and costs (`gat
 
 from typing import Any
 
+from gateway import client_messages as said
 from gateway import client_messages_staff as staff
+from gateway.auditing import references
 from gateway.codec import Codec
+from gateway.customer import Handler
 from gateway.identity import Identity
 from gateway.refusals import Refused
 from gateway.session import Session
@@ -19,14 +22,25 @@ from gateway.speaker import Services, Speaker
 class StaffSession(Session):
     """A session with boards."""
 
-    def __init__(self, services: Services, identity: Identity, codec: Codec) -> None:
-        super().__init__(services, identity, codec)
+    def __init__(self, services: Services, identity: Identity, codec: Codec, address: str = "") -> None:
+        super().__init__(services, identity, codec, address)
         self._boards = services.boards
         self._handlers = {
-            **self._handlers,
+            **{kind: self._recorded(kind, handler) for kind, handler in self._handlers.items()},
             staff.WatchSubscribe: self._watch,
             staff.WatchUnsubscribe: self._unwatch,
         }
+
+    def _recorded(self, kind: type[said.FromClient], handler: Handler) -> Handler:
+        """What staff do is recorded before and after (`gateway/auditing.py`)."""
+
+        async def carried_out(speaker: Speaker, message_id: str, data: Any) -> dict[str, Any]:
+            about, identity = references(data), speaker.identity
+            return await speaker.services.auditor.carried_out(
+                kind.TYPE, identity, about, message_id, lambda: handler(speaker, message_id, data)
+            )
+
+        return carried_out
 
     async def _open(self, after: int | None) -> bool:
         is_open = await super()._open(after)

@@ -26,6 +26,7 @@ import psutil
 import structlog
 
 from actors import wiring
+from actors.audit import AuditFull, Entry, StoreAudit
 from actors.configuration import Configuration, plan_digest
 from actors.directory import Directory
 from actors.guard import Guard, NoSupervisor
@@ -33,6 +34,7 @@ from actors.hall import HallUnavailable
 from actors.journal import NotDurable, RedisJournal
 from actors.logs import FOLDER_VARIABLE, prune_session_logs
 from actors.mailbox import PeerGone
+from actors.nodes import places_count
 from actors.office import Ownership
 from actors.parts import HallSettings, open_hall
 from actors.placement import PlacementContested, settle
@@ -41,6 +43,7 @@ from actors.store import EmbeddedStore, StoreFailed, StoreFolderTaken
 from actors.store_client import StoreClient, StoreUnavailable
 from actors.supervisor import Slot, SupervisorSettings
 from dispatch.commands import ApplyPlan
+from dispatch.effects import Reply
 from gateway.identity import open_verifier
 from gateway.part import decode_gateway
 from gateway.ports import PortTaken, check_media_port, claim_port
@@ -210,7 +213,8 @@ class Up:
 
     async def _start_supervisor(self) -> None:
         port = self._port.getsockname()[1] if self._port is not None else self.configuration.gateway.port
-        slots = slots_of(self.configuration, self._store_url, port)
+        machines = await wiring.asked(wiring.ray_nodes)
+        slots = slots_of(self.configuration, self._store_url, port, places_count(machines))
         self._client = StoreClient(self._store_url)
         try:
             guard = Guard(self._client)
@@ -257,13 +261,26 @@ class Up:
             for plan in self.configuration.divisions:
                 command = ApplyPlan(principal="operator:up", plan=plan, digest=plan_digest(plan))
                 reply = await hall.submit(command, plan.division_id)
+                await self._record_plan(client, command, reply)
                 if not reply.is_accepted:
                     self._say(f"division {plan.division_id} keeps its former plan: {reply.reason} {reply.value or ''}")
+        except (AuditFull, StoreUnavailable) as error:
+            raise CannotStart(f"the audit log cannot be written: {error}") from error
         except HallUnavailable as error:
             raise CannotStart(f"the shard does not answer ({error.reason}): see {self.data}/logs") from error
         finally:
             await hall.close()
             await client.close()
+
+    async def _record_plan(self, client: StoreClient, command: ApplyPlan, reply: Reply) -> None:
+        """In the audit log stands who changed the configuration; the same one again changes nothing."""
+        if reply.is_accepted and not (reply.value or {}).get("is_changed", True):
+            return
+        who, division = command.principal, command.plan.division_id
+        outcome, about = reply.reason or "done", {"plan_digest": command.digest}
+        at_ms = time.time_ns() // 1_000_000
+        entry = Entry(at_ms=at_ms, what="apply_plan", who=who, division=division, about=about, outcome=outcome, by="up")
+        await StoreAudit(client).record(entry)
 
     def _write_address(self) -> None:
         """For `tellerhall status`: where this hall listens."""

@@ -100,6 +100,8 @@ class Client:
         self._is_online = threading.Event()
         self._is_over = threading.Event()
         self._over: Refused | None = None
+        self._leave_at_s = 0.0
+        """When to come again through another gateway, of its own accord; 0: not."""
         self._unread: queue.Queue[Heard | None] = queue.Queue(UNREAD_MAX)
         self._thread: threading.Thread | None = None
 
@@ -166,8 +168,10 @@ class Client:
             ask.then(value, refused)
 
     def _expire(self) -> None:
-        """Refuse what was not answered in time."""
+        """Refuse what was not answered in time; leave a gateway that closes."""
         now_s = time.monotonic()
+        if self._leave_at_s and now_s >= self._leave_at_s and self._link is not None:
+            self._link.close()
         with self._lock:
             expired = [(ask_id, ask.type) for ask_id, ask in self._asks.items() if ask.until_s < now_s]
         for ask_id, type_ in expired:
@@ -220,6 +224,7 @@ class Client:
     def _hear_all(self) -> None:
         """One connection, to its end. Raises LinkLost, or what a socket or a decoder raises."""
         link = Link(self.url, self._token, self._expire)
+        self._leave_at_s = 0.0
         with self._lock:
             self._link = link
         try:
@@ -240,6 +245,11 @@ class Client:
             return
         if heard.type == wire.SessionPing.TYPE:
             link.say(SessionPong.TYPE, SessionPong())
+            return
+        if heard.type == wire.SessionGoaway.TYPE:
+            # All clients of that gateway spread their return over the time it gives.
+            after_ms = msgspec.json.decode(heard.data, type=wire.SessionGoaway).after_ms
+            self._leave_at_s = time.monotonic() + random.random() * after_ms / 1000
             return
         if heard.seq:
             if self._seq is not None and heard.seq <= self._seq:

@@ -230,6 +230,10 @@ class Ice:
         pair = self._connection._nominated.get(1)
         return pair.remote_addr if pair is not None else None
 
+    async def add_candidate(self, text: str) -> None:
+        """Let aioice check this address of the party, beside those that it learns from the party's own checks."""
+        await self._connection.add_remote_candidate(Candidate.from_sdp(text))
+
     def is_authentic(self, message: bytes) -> bool:
         """Check a STUN request's integrity (RFC 8489 section 9.1.3) before anything believes its sender."""
         try:

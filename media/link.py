@@ -9,6 +9,7 @@ Not here: repair and renumbering (`up_track.py`, `down_track.py`), who hears who
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -19,10 +20,13 @@ from media import rtcp, rtp
 from media.aiortc_inside import Ice, Negotiated, Secured, SrtpError, hosted_by
 from media.down_track import DownTrack
 from media.port import Address, Port
-from media.sdp import Offer, finish_answer
+from media.sdp import Flow, Offer, finish_answer
 from media.up_track import UpTrack
 
 CODECS = {"audio": ("audio/opus",), "video": ("video/vp8", "video/rtx")}
+DIRECTIONS: dict[Flow, str] = {"both": "sendrecv", "up": "recvonly", "down": "sendonly"}
+"""Ours, by what the link carries."""
+PARTY_DIRECTIONS: dict[Flow, str] = {"both": "sendrecv", "up": "sendonly", "down": "recvonly"}
 CLOSE_TIMEOUT_S = 3.0
 
 
@@ -33,6 +37,12 @@ class PartyLink:
         self.port = port
         self.addresses = addresses
         self.outbound = port.outbound
+        self.link_id = secrets.token_hex(16)
+        """Part of the address of a session over HTTP: nobody guesses it."""
+        self.flow: Flow = "both"
+        self.remote_ufrag = ""
+        self.candidates_count = 0
+        """How many the party has trickled."""
         self.expected_kinds: frozenset[str] = frozenset()
         """The kinds that the party announced to send."""
         self.up_by_kind: dict[str, UpTrack] = {}
@@ -63,17 +73,22 @@ class PartyLink:
 
     async def answer(self, offer: Offer) -> str:
         """Answer a checked offer. Raises whatever aiortc raises about its content; the caller closes the link then."""
-        self.expected_kinds = offer.sent_kinds
+        self.expected_kinds, self.remote_ufrag = offer.sent_kinds, offer.ufrag
         with hosted_by(self):
-            self._add_transceivers(offer.kinds)
+            self._add_transceivers(offer.kinds, DIRECTIONS[offer.flow])
             await self._peer.setRemoteDescription(RTCSessionDescription(offer.text, "offer"))
             await self._peer.setLocalDescription(await self._peer.createAnswer())
-        return finish_answer(self._peer.localDescription.sdp)
+        return finish_answer(self._peer.localDescription.sdp, offer.flow)
 
-    async def offer(self) -> str:
+    async def add_candidate(self, text: str) -> None:
+        """Check this address of the party too; it is a candidate that `sdp.read_candidate` has read."""
+        if self._ice is not None and not self.is_closed:
+            await self._ice.add_candidate(text)
+
+    async def offer(self, flow: Flow = "both") -> str:
         """The other side of `answer`: this link plays a party. Used by the contract check and to press on workers."""
         with hosted_by(self):
-            self._add_transceivers(["audio", "video"])
+            self._add_transceivers(["audio", "video"], PARTY_DIRECTIONS[flow])
             await self._peer.setLocalDescription(await self._peer.createOffer())
         sdp: str = self._peer.localDescription.sdp
         return sdp
@@ -83,10 +98,10 @@ class PartyLink:
         with hosted_by(self):
             await self._peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
 
-    def _add_transceivers(self, kinds: list[str]) -> None:
+    def _add_transceivers(self, kinds: list[str], direction: str) -> None:
         for kind in kinds:
             codecs = [one for one in RTCRtpSender.getCapabilities(kind).codecs if one.mimeType.lower() in CODECS[kind]]
-            self._peer.addTransceiver(kind, direction="sendrecv").setCodecPreferences(codecs)
+            self._peer.addTransceiver(kind, direction=direction).setCodecPreferences(codecs)
 
     async def close(self) -> None:
         """End the connection, telling the party by DTLS. Idempotent, at most CLOSE_TIMEOUT_S."""

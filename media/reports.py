@@ -24,13 +24,16 @@ RoomFailure = Literal[
 ]
 """Why a room did not open. `room_closed`: this very attempt has ended already. `not_ready`: not started, or stopping."""
 
-AnswerRefusal = Literal["bad_sdp", "unknown_room", "stale_attempt", "unknown_party", "not_ready"]
+AnswerRefusal = Literal[
+    "bad_sdp", "unknown_room", "stale_attempt", "unknown_party", "not_ready", "unknown_link", "ice_restart", "too_many"
+]
+"""`ice_restart`: the candidates are of another ICE session than the link's, and a restart is a new offer here."""
 
 RecordingFailure = Literal["disk_full", "disk_failed", "writer_too_slow"]
 
 
 class MediaRefused(Exception):
-    """An SDP offer got no answer. `reason` is an `AnswerRefusal`; the caller's party may offer again."""
+    """An SDP offer got no answer, or candidates no link. `reason` is an `AnswerRefusal`; the party may offer again."""
 
     def __init__(self, reason: AnswerRefusal) -> None:
         super().__init__(reason)

@@ -3,7 +3,11 @@
 Rules. In a room that requires recording no packet is forwarded before every party's capture log has confirmed bytes
 (SAFETY.md 16); until then packets are captured only. A party's newest link counts; the older one goes on until the newer
 one's streams are there, so a change of network costs a key frame and no pause. A party that comes again is heard on with
-the same numbering, and is recorded on in the same log. A room never ends by itself.
+the same numbering, and is recorded on in the same log. A room never ends by itself. A party may have its two directions on one
+link or on two (`sdp.Flow`); a link that only brings to the party is a listener, and makes nobody present.
+
+A trickled candidate is checked only at the address where its party's own connection to the hall comes from: a party may
+be found by it behind a filter, and nobody can make the worker knock at a third party's door.
 
 Theory of operation. Links tell the room of streams (`on_up`, `on_down`), of first usable packets (`on_live`, just before
 they are forwarded) and of their end. The room answers by subscribing down-tracks to up-tracks. Nothing here waits; what
@@ -21,6 +25,7 @@ from media.down_track import DownTrack
 from media.link import PartyLink
 from media.recording import Recording
 from media.reports import (
+    MediaRefused,
     MediaSettings,
     PartyJoined,
     PartyLeft,
@@ -30,14 +35,17 @@ from media.reports import (
     Report,
     RoomOrder,
 )
+from media.sdp import BadOffer, read_candidate
 from media.up_track import UpTrack
 
 LINKS_MAX = 3
-"""Of one party at a time: one that flows, one that comes, and one more while a page reloads in a hurry."""
+"""Of one party and direction at a time: one that flows, one that comes, and one more while a page reloads in a hurry."""
+CANDIDATES_MAX = 32
+"""Of one link. A browser with several networks and TURN servers has about a dozen."""
 
 
 class Party:
-    """One party's place in a room. Links are in the order they came; the last one counts."""
+    """One party's place in a room. Links are in the order they came; the last one that sends counts."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -49,6 +57,28 @@ class Party:
         self.recorded_link: PartyLink | None = None
         self.answering = asyncio.Lock()
         """Offers of one party are answered one after the other, or two would race for being the newest."""
+
+    @property
+    def senders(self) -> list[PartyLink]:
+        """The links over which the party sends."""
+        return [link for link in self.links if link.flow != "down"]
+
+    @property
+    def listeners(self) -> list[PartyLink]:
+        """The links over which the party only hears."""
+        return [link for link in self.links if link.flow == "down"]
+
+    @property
+    def newest(self) -> PartyLink | None:
+        """The link that counts."""
+        return next(reversed(self.senders), None)
+
+    def link(self, link_id: str) -> PartyLink:
+        """The link of that id, or without one the newest. Raises MediaRefused."""
+        found = next((one for one in self.links if one.link_id == link_id), None) if link_id else self.newest
+        if found is None:
+            raise MediaRefused("unknown_link")
+        return found
 
 
 class Room:
@@ -83,12 +113,40 @@ class Room:
 
     def add_link(self, party: Party, link: PartyLink) -> None:
         """Let `link` become the party's newest. Every link that is added gets closed by the room in the end."""
+        same = party.listeners if link.flow == "down" else party.senders
         party.links.append(link)
         link.on_up = lambda up: self._on_up(party, link, up)
-        link.on_down = lambda down: self._subscribe(party, down)
+        link.on_down = lambda down: self._on_down(party, link, down)
         link.on_closed = lambda: self._on_closed(party, link)
-        if len(party.links) > LINKS_MAX:
-            party.links[0].end()
+        if len(same) >= LINKS_MAX:
+            same[0].end()
+
+    async def add_candidates(self, party: Party, link_id: str, ufrag: str, texts: list[str], address: str) -> None:
+        """Take trickled candidates of a link: of the newest for an empty `link_id`. Raises MediaRefused.
+
+        `ufrag`: of the ICE session that all of them belong to, where the party says so; each may name its own.
+        """
+        link = party.link(link_id)
+        if ufrag and ufrag != link.remote_ufrag:
+            raise MediaRefused("ice_restart")
+        for text in texts:
+            if link.candidates_count >= CANDIDATES_MAX:
+                raise MediaRefused("too_many")
+            link.candidates_count += 1
+            try:
+                candidate = read_candidate(text)
+            except BadOffer:
+                raise MediaRefused("bad_sdp") from None
+            if candidate is None or candidate.address != address:
+                continue
+            # One of an older offer is late, which is normal.
+            if candidate.ufrag in ("", link.remote_ufrag):
+                await link.add_candidate(candidate.text)
+
+    def leave(self, party: Party, link_id: str) -> None:
+        """End one link of a party, or without an id all of them. Raises MediaRefused for an unknown one."""
+        for link in [party.link(link_id)] if link_id else list(party.links):
+            link.end()
 
     def _on_up(self, party: Party, link: PartyLink, up: UpTrack) -> None:
         up.is_open = self.is_open
@@ -96,7 +154,7 @@ class Room:
 
     def _on_live(self, party: Party, link: PartyLink, up: UpTrack) -> None:
         """The first usable packet of `up` is about to be forwarded."""
-        if self.is_closed or not party.links or link is not party.links[-1]:
+        if self.is_closed or link is not party.newest:
             return
         self._adopt(party, link, up)
         self._settle(party, monotonic())
@@ -118,7 +176,10 @@ class Room:
                 if down is not None:
                     down.subscribe(up)
 
-    def _subscribe(self, party: Party, down: DownTrack) -> None:
+    def _on_down(self, party: Party, link: PartyLink, down: DownTrack) -> None:
+        if link.flow == "down":
+            for older in party.listeners[: party.listeners.index(link)]:
+                older.end()
         for other in self._others(party):
             down.subscribe(other.sources.get(down.kind))
 
@@ -128,7 +189,7 @@ class Room:
     def _on_closed(self, party: Party, link: PartyLink) -> None:
         """Take a link out, whoever ended it."""
         now = monotonic()
-        was_newest = bool(party.links) and party.links[-1] is link
+        was_newest = party.newest is link
         if link in party.links:
             party.links.remove(link)
         for down in link.down_by_kind.values():
@@ -146,20 +207,20 @@ class Room:
 
     def _fall_back(self, party: Party) -> None:
         """The newest link ended: hear the one before it again, or the party has left."""
-        if party.links:
-            link = party.links[-1]
+        link = party.newest
+        if link is not None:
             for up in link.up_by_kind.values():
                 if up.is_live and party.sources.get(up.kind) is not up:
                     self._adopt(party, link, up)
-        if party.is_joined and not any(link.is_connected for link in party.links):
+        if party.is_joined and not any(link.is_connected for link in party.senders):
             party.is_joined = False
             self._report(PartyLeft(self.order.room_id, self.order.attempt, party.name))
 
     def _settle(self, party: Party, now: float) -> None:
         """Once the newest link's streams are there: the party has joined, and older links are over."""
-        if not party.links:
+        link = party.newest
+        if link is None:
             return
-        link = party.links[-1]
         live = {up.kind for up in link.up_by_kind.values() if up.is_live}
         if not live:
             return
@@ -169,8 +230,9 @@ class Room:
         if not party.is_joined:
             party.is_joined = True
             self._report(PartyJoined(self.order.room_id, self.order.attempt, party.name))
-        for older in party.links[:-1]:
-            older.end()
+        for older in party.links[: party.links.index(link)]:
+            if link.flow == "both" or older.flow == link.flow:
+                older.end()
 
     # Recording.
 

@@ -51,7 +51,7 @@ from media.reports import (
     RoomOrder,
 )
 from media.room import Party, Room
-from media.sdp import BadOffer, Offer, check_offer
+from media.sdp import BadOffer, Flow, Offer, check_offer
 from media.sealing import Finaliser
 
 BEAT_S = 0.04
@@ -245,10 +245,10 @@ class MediaWorker:
 
     # Links.
 
-    async def answer(self, room_id: str, attempt: int, party: str, sdp_offer: str) -> str:
-        """Answer a party's SDP offer; the newest one counts. Raises MediaRefused."""
+    def _place(self, room_id: str, attempt: int, party: str) -> tuple[Room, Party]:
+        """Return a party's place. Raises MediaRefused."""
         room = self._rooms.get(room_id)
-        if not self._is_running or self._answers >= ANSWERS_MAX:
+        if not self._is_running:
             raise MediaRefused("not_ready")
         if room is None:
             raise MediaRefused("unknown_room")
@@ -256,29 +256,53 @@ class MediaWorker:
             raise MediaRefused("stale_attempt")
         if party not in room.parties:
             raise MediaRefused("unknown_party")
-        if room.parties[party].answer_count >= ANSWERS_PER_PARTY_MAX:
+        return room, room.parties[party]
+
+    async def add_candidates(
+        self, room_id: str, attempt: int, party: str, link_id: str, ufrag: str, texts: list[str], address: str
+    ) -> None:
+        """Take candidates that a party trickles; see `Room.add_candidates`. Raises MediaRefused."""
+        room, place = self._place(room_id, attempt, party)
+        await room.add_candidates(place, link_id, ufrag, texts, address)
+
+    def leave(self, room_id: str, attempt: int, party: str, link_id: str = "") -> None:
+        """End a party's links, or the one of that id; the party may come again. Raises MediaRefused."""
+        room, place = self._place(room_id, attempt, party)
+        room.leave(place, link_id)
+
+    async def answer(self, room_id: str, attempt: int, party: str, sdp_offer: str, flow: Flow = "both") -> str:
+        """Answer a party's SDP offer; the newest one counts. Raises MediaRefused."""
+        return (await self.open_link(room_id, attempt, party, sdp_offer, flow))[0]
+
+    async def open_link(
+        self, room_id: str, attempt: int, party: str, sdp_offer: str, flow: Flow = "both"
+    ) -> tuple[str, str]:
+        """As `answer`, and the new link's id beside the answer."""
+        room, place = self._place(room_id, attempt, party)
+        if self._answers >= ANSWERS_MAX or place.answer_count >= ANSWERS_PER_PARTY_MAX:
             raise MediaRefused("not_ready")
         try:
-            offer = check_offer(sdp_offer)
+            offer = check_offer(sdp_offer, flow)
         except BadOffer:
             raise MediaRefused("bad_sdp") from None
         self._answers += 1
         try:
-            return await asyncio.wait_for(self._answer(room, room.parties[party], offer), ANSWER_TIMEOUT_S)
+            return await asyncio.wait_for(self._answer(room, place, offer), ANSWER_TIMEOUT_S)
         except TimeoutError:
             raise MediaRefused("not_ready") from None
         finally:
             self._answers -= 1
 
-    async def _answer(self, room: Room, party: Party, offer: Offer) -> str:
+    async def _answer(self, room: Room, party: Party, offer: Offer) -> tuple[str, str]:
         async with party.answering:
             if room.is_closed:  # It ended while an earlier offer of this party was answered.
                 raise MediaRefused("unknown_room")
             party.answer_count += 1
             link = PartyLink(self._port, self.settings.advertised_addresses)
+            link.flow = offer.flow
             room.add_link(party, link)
             try:
-                return await link.answer(offer)
+                return await link.answer(offer), link.link_id
             except asyncio.CancelledError:
                 link.end()
                 raise

@@ -32,7 +32,7 @@ let areDevicesChecked = false;
 
 const store = makeStore(reduce, FIRST, redraw);
 const tone = new Tone();
-const room = new Room({ ask, onChange: redraw });
+const room = new Room({ ask, onChange: redraw, now });
 const stage = new Stage(room, (call_id, stats) => ask("rtc.stats", { call_id, stats }).catch(() => undefined));
 
 /** @param {string} type @param {Record<string, unknown>} data @returns {Promise<any>} */
@@ -81,7 +81,7 @@ function onLink(link) {
 
 /** @param {import("./client.js").Message} message */
 function onMessage(message) {
-  if (message.data.ice_servers) room.iceServers = message.data.ice_servers;
+  room.heed(message);
   store.take({ type: "message", message, now_ms: now() });
 }
 

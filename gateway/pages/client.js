@@ -4,7 +4,8 @@
  *
  * Rules: nothing here knows what a call is. Every question has a deadline, the number of open ones is bounded, and so are the
  * attempts to connect. A question keeps its id over reconnects: the server answers a repeat with the first
- * answer and does nothing twice, so sending again is always safe.
+ * answer and does nothing twice, so sending again is always safe. Each connection is opened with a one-use ticket; the token itself
+ * goes nowhere but into the request for it.
  * Theory: a link is `connecting`, `online`, `waiting` (for the next attempt) or `stopped`. It is online once the server's
  * first session message came, not when the socket opened. The highest event number is kept, and the next
  * connection resumes from it; without one, or when the server has forgotten, a snapshot comes instead.
@@ -38,6 +39,7 @@ const CLOSE_CODES = {
   4002: ["sign_in", "expired"],
   4003: ["sign_in", "wrong_role"],
   4004: ["stop", "replaced"],
+  4005: ["resume", ""], // the ticket was too old, or used by an attempt whose answer was lost: another one
   4008: ["resume_later", ""],
   4009: ["resume", ""],
 };
@@ -80,6 +82,8 @@ export class Client {
     this.asks = new Map();
     this.isOnline = false;
     this.attempts = 0;
+    /** @type {object | null} the attempt that is under way, until its socket is opened */
+    this.attempt = null;
     this.clockOffsetMs = 0;
     this.pingMs = 15_000;
     this.heardAt = 0;
@@ -134,12 +138,38 @@ export class Client {
     else ask.resolve(value);
   }
 
-  #connect() {
+  async #connect() {
     this.#dropSocket();
     this.attempts += 1;
     this.onLink({ state: "connecting", why: "" });
+    const attempt = this.attempt = {};
+    const ticket = await this.#ticket();
+    if (this.attempt !== attempt) return; // dropped or begun anew meanwhile
+    this.attempt = null;
+    if (typeof ticket === "number") return this.#closed(ticket);
+    this.#openSocket(ticket);
+  }
+
+  /** What to offer beside the protocol; or the close code that says what the refusal asks for. @returns {Promise<string | number>} */
+  async #ticket() {
+    const http = this.url.replace(/^ws/, "http");
+    const options = { method: "POST", headers: { Authorization: `Bearer ${this.token}` }, signal: AbortSignal.timeout(HANDSHAKE_TIMEOUT_MS) };
+    try {
+      const response = await fetch(`${http}/v1/tickets`, options);
+      const answer = await response.json();
+      if (response.ok) return `ticket.${answer.ticket}`;
+      if (response.status === 401) return answer.reason === "token_expired" ? 4002 : 4001;
+      if (response.status === 403) return 4003;
+      return response.status === 429 ? 4008 : 1011;
+    } catch {
+      return 1006; // no way there, or an answer that was cut: as a connection that was lost
+    }
+  }
+
+  /** @param {string} ticket */
+  #openSocket(ticket) {
     const resume = this.lastSeq === null ? "" : `?resume=${this.lastSeq}`;
-    const socket = new WebSocket(`${this.url}/v1/ws${resume}`, [SUBPROTOCOL, `bearer.${this.token}`]);
+    const socket = new WebSocket(`${this.url}/v1/ws${resume}`, [SUBPROTOCOL, ticket]);
     this.socket = socket;
     this.heardAt = performance.now();
     socket.onmessage = (event) => this.#receive(event.data);
@@ -151,6 +181,7 @@ export class Client {
     window.clearTimeout(this.timer);
     window.clearInterval(this.watch);
     this.isOnline = false;
+    this.attempt = null;
     const socket = this.socket;
     this.socket = null;
     if (!socket) return;
@@ -233,7 +264,7 @@ export class Client {
 
   /** The network or the person came back: no need to sit out the back-off. */
   #hurryUp() {
-    const isWaiting = this.socket === null && document.visibilityState === "visible";
+    const isWaiting = this.socket === null && this.attempt === null && document.visibilityState === "visible";
     if (isWaiting && this.attempts > 0 && this.attempts < ATTEMPTS_MAX) this.#connect();
   }
 

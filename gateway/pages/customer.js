@@ -28,7 +28,7 @@ let token = "";
 let queuesTimer = 0;
 
 const store = makeStore(reduce, FIRST, redraw);
-const room = new Room({ ask, onChange: redraw });
+const room = new Room({ ask, onChange: redraw, now });
 const stage = new Stage(room, (call_id, stats) => ask("rtc.stats", { call_id, stats }).catch(() => undefined));
 
 /** @param {string} type @param {Record<string, unknown>} data @returns {Promise<any>} */
@@ -77,7 +77,7 @@ function onLink(link) {
 
 /** @param {import("./client.js").Message} message */
 function onMessage(message) {
-  if (message.data.ice_servers) room.iceServers = message.data.ice_servers;
+  room.heed(message);
   store.take({ type: "message", message });
 }
 

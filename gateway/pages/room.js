@@ -7,26 +7,29 @@
  * thing: a new peer connection with a new offer, since the newest offer of a party counts. Trying again is bounded.
  * Theory: `phase` goes idle -> opening -> connected, from there to reconnecting and back, or to failed. Each
  * peer connection carries the number of its round; whatever arrives from an older round is dropped. The old
- * connection lives until the new one has its answer, so the last picture stays on the screen.
+ * connection lives until the new one has its answer, so the last picture stays on the screen. The offer leaves before any
+ * address is gathered; the addresses follow it (trickle ICE), and where they are lost the worker finds us by our checks.
  * Not here: the devices (`devices.js`), the protocol's link (`client.js`), reading numbers (`quality.js`).
  */
 
 import { closeDevices, DeviceError, openDevices } from "./devices.js";
 import { Refused } from "./client.js";
 
-const GATHERING_TIMEOUT_MS = 1_000;
 const CONNECTING_TIMEOUT_MS = 10_000;
 /** A `disconnected` connection often heals by itself; one that does not is replaced. */
 const DISCONNECTED_GRACE_MS = 3_000;
 /** Rounds in a row without a picture, before a person is asked; the waits between them are below. */
 const ROUNDS_MAX = 7;
 const BACKOFF_MS = [0, 500, 1_000, 2_000, 4_000, 8_000, 8_000];
+/** Credentials for TURN that end sooner are renewed before they are used. */
+const CREDENTIALS_LEFT_MS = 60_000;
 /** A connection that held so long was a good one: the next loss starts with a full number of rounds. */
 const STABLE_MS = 10_000;
 /** Refusals that another offer for the same attempt cannot mend: a new `rtc.room` or the call's end follows. */
 const FINAL_REFUSALS = new Set(["stale_attempt", "unknown_call", "not_yours", "unknown_party", "wrong_state"]);
 
 /** @typedef {{call_id: string, attempt: number}} Wanted */
+/** @typedef {import("./client.js").Message} Message */
 /** @typedef {"idle" | "opening" | "connected" | "reconnecting" | "failed"} Phase */
 
 export class Room {
@@ -34,12 +37,15 @@ export class Room {
    * @param {object} options
    * @param {(type: string, data: Record<string, unknown>) => Promise<any>} options.ask  puts a question to the server
    * @param {() => void} options.onChange  something that shows has changed: phase, fault, streams
+   * @param {() => number} [options.now]  the server's clock, ms: `client.now()`
    */
-  constructor({ ask, onChange }) {
+  constructor({ ask, onChange, now = Date.now }) {
     this.ask = ask;
     this.onChange = onChange;
-    /** @type {RTCIceServer[]} */
-    this.iceServers = [];
+    this.now = now;
+    /** Only what the server says, never a browser's or a public default. @type {RTCConfiguration} */
+    this.configuration = { iceServers: [] };
+    this.credentialsUntilMs = 0;
     /** @type {Wanted | null} */
     this.wanted = null;
     /** @type {Phase} */
@@ -102,6 +108,20 @@ export class Room {
     this.fault = "";
     this.isMuted = this.isCameraOff = this.isHeld = false;
     this.onChange();
+  }
+
+  /** Take what any message says of rooms: ICE servers, or that our media do not arrive. @param {Message} message */
+  heed({ type, data }) {
+    if (data.ice_servers) this.#configure(data);
+    const isOurs = data.call_id === this.wanted?.call_id && data.attempt === this.wanted?.attempt;
+    // While a round is under way, its own end decides.
+    if (type === "rtc.restart" && isOurs && this.phase === "connected") this.#start("reconnecting");
+  }
+
+  /** @param {{ice_servers: RTCIceServer[], ice_transport_policy: RTCIceTransportPolicy, ice_until_ms: number}} told */
+  #configure({ ice_servers, ice_transport_policy, ice_until_ms }) {
+    this.configuration = { iceServers: ice_servers, iceTransportPolicy: ice_transport_policy };
+    this.credentialsUntilMs = ice_until_ms;
   }
 
   /** Be in this room and in no other. Saying the same again changes nothing. @param {Wanted | null} wanted */
@@ -180,14 +200,19 @@ export class Room {
 
   /** @param {number} round @param {Wanted} wanted @param {MediaStream} localStream */
   async #negotiate(round, wanted, localStream) {
+    if (this.credentialsUntilMs && this.credentialsUntilMs - this.now() < CREDENTIALS_LEFT_MS) {
+      this.#configure(await this.ask("rtc.config", {}));
+      if (round !== this.round) return;
+    }
     const peer = this.#makePeer(round, localStream);
+    const trickle = this.#trickle(peer, wanted);
     try {
       await peer.setLocalDescription(await peer.createOffer());
       this.#heedGoodbye(round, peer);
-      await gathered(peer);
       const answer = await this.ask("rtc.sdp_offer", { ...wanted, sdp: peer.localDescription?.sdp });
       if (round !== this.round) return peer.close();
       await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp_answer });
+      trickle();
       this.peer?.close();
       this.peer = peer;
     } catch (error) {
@@ -196,9 +221,33 @@ export class Room {
     }
   }
 
+  /**
+   * Tell the worker our addresses as they are found; those that come before its answer wait for it.
+   * @param {RTCPeerConnection} peer @param {Wanted} wanted @returns {() => void} to call when the answer is there
+   */
+  #trickle(peer, wanted) {
+    /** @type {RTCIceCandidate[]} */
+    const waiting = [];
+    let isAnswered = false;
+    const tell = (/** @type {RTCIceCandidate} */ { candidate, sdpMid }) => {
+      // A name of this browser's own (mDNS) means nothing to the worker. A refusal is no harm: our checks arrive all the same.
+      if (!candidate || candidate.includes(".local ")) return;
+      this.ask("rtc.candidate", { ...wanted, candidate, sdp_mid: sdpMid ?? "" }).catch(() => {});
+    };
+    peer.onicecandidate = ({ candidate }) => {
+      if (!candidate) return; // The worker waits for no end.
+      if (isAnswered) tell(candidate);
+      else waiting.push(candidate);
+    };
+    return () => {
+      isAnswered = true;
+      for (const candidate of waiting.splice(0)) tell(candidate);
+    };
+  }
+
   /** @param {number} round @param {MediaStream} localStream @returns {RTCPeerConnection} */
   #makePeer(round, localStream) {
-    const peer = new RTCPeerConnection({ iceServers: this.iceServers, bundlePolicy: "max-bundle" });
+    const peer = new RTCPeerConnection({ ...this.configuration, bundlePolicy: "max-bundle" });
     // Sound first, then picture: the order in which the worker expects the two sections.
     for (const track of [...localStream.getAudioTracks(), ...localStream.getVideoTracks()]) {
       peer.addTransceiver(track, { direction: "sendrecv", streams: [localStream] });
@@ -253,21 +302,4 @@ export class Room {
     this.failures = 0;
     this.#start("reconnecting");
   }
-}
-
-/**
- * Resolve when the local addresses are gathered, or after a second: the worker learns ours from our checks anyway.
- * @param {RTCPeerConnection} peer
- * @returns {Promise<void>}
- */
-function gathered(peer) {
-  if (peer.iceGatheringState === "complete") return Promise.resolve();
-  return new Promise((resolve) => {
-    const timer = window.setTimeout(resolve, GATHERING_TIMEOUT_MS);
-    peer.onicegatheringstatechange = () => {
-      if (peer.iceGatheringState !== "complete") return;
-      window.clearTimeout(timer);
-      resolve();
-    };
-  });
 }

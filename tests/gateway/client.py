@@ -92,6 +92,16 @@ class Visitor:
         )
         return Client(socket)
 
+    async def ticket(self, token: str) -> str:
+        """Return a ticket, as a subprotocol."""
+        status, body, _ = await self.request("POST", "/v1/tickets", token)
+        assert status == 201, body
+        return f"ticket.{body['ticket']}"
+
+    async def admitted(self, ticket: str) -> Client:
+        """Open a WebSocket with what `ticket` gave, without waiting for the greeting."""
+        return Client(await self.http.ws_connect(f"{self.base}/v1/ws", protocols=(JSON, ticket), max_msg_size=0))
+
     async def greeted(self, token: str, resume: int | None = None, subprotocol: str = JSON) -> Client:
         """Open a WebSocket and read the greeting, which is `messages[0]`."""
         client = await self.connect(token, resume, subprotocol)

@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from actors.hall import HallUnavailable, Notice, Subscribed
+from actors.hall import HallUnavailable, MoveRefused, Notice, Subscribed
+from actors.media_items import MediaAnswer
 from dispatch import events, views
 from dispatch.effects import Reply
 
@@ -48,6 +49,7 @@ class StubHall:
         self.histories: dict[str, list[events.Event]] = {}
         self.people: dict[str, dict[str, str]] = {}
         self.moves: list[tuple[str, str]] = []
+        self.drained: list[str] = []
         self.fault: Exception | None = None
         self.subscribed: dict[str, Callable[[int | None], Subscribed]] = {}
         self.listeners: dict[str, tuple[str, Callable[..., None], Callable[..., None]]] = {}
@@ -141,6 +143,13 @@ class StubHall:
             raise reply
         return "v=0 answer"
 
+    async def ask_media(self, worker_id: str, worker_epoch: int, item: Any) -> Any:
+        self.commands.append(("media", worker_id, type(item).__name__, (worker_epoch, item), "", ""))
+        reply = self.replies.get(type(item).__name__)
+        if isinstance(reply, Exception):
+            raise reply
+        return MediaAnswer("", "v=0 answer", "link-1")
+
     async def remember_person(self, reference: str, fields: dict[str, str]) -> None:
         self.people[reference] = fields
 
@@ -156,6 +165,12 @@ class StubHall:
         if self.fault is not None:
             raise self.fault
         self.moves.append((division_id, slot_id))
+
+    async def drain(self, slot_id: str) -> int:
+        if not slot_id.startswith("gateway-"):
+            raise MoveRefused("unknown_slot")
+        self.drained.append(slot_id)
+        return 7
 
     async def part_status(self, name: str) -> dict[str, Any]:
         if name not in self.part_values:

@@ -10,6 +10,7 @@ import pytest
 
 from actors.hall import Hall
 from actors.local import LocalHall, local_hall
+from dispatch.model import ANSWERS_MAX
 from dispatch.plan import AgentPlan, Plan, QueuePlan
 from gateway.app import Gateway
 from gateway.development_issuer import DevelopmentIssuer
@@ -189,6 +190,34 @@ async def test_repeats_are_harmless(visitor: Visitor, token: Token) -> None:
     assert made[0][1] == made[1][1]
     _, queue, _ = await visitor.request("GET", "/v1/queues/loans", token("operator", "o-1"))
     assert queue["waiting_count"] == 2
+
+
+async def test_a_back_ends_key_outlives_whatever_it_does_besides(visitor: Visitor, token: Token) -> None:
+    """SAFETY.md 6: given a call that one key asked for; when its owner does more than is remembered of a client, and repeats;
+    then the answer is the first one, also after the call's end: no second call."""
+    operator, body = token("operator", "bank"), {**REQUEST, "customer_id": "c-1"}
+
+    async def ask(method: str, path: str, key: str, **more: Any) -> tuple[int, Any]:
+        status, answer, _ = await visitor.request(method, path, operator, headers={"Idempotency-Key": key}, **more)
+        return status, answer
+
+    first = await ask("POST", "/v1/calls", "first", json=body)
+    assert first[0] == 201
+    for number in range(ANSWERS_MAX + 1):
+        assert (await ask("DELETE", "/v1/calls/none", f"other-{number}"))[0] == 404
+    assert await ask("POST", "/v1/calls", "first", json=body) == first
+    assert (await ask("DELETE", f"/v1/calls/{first[1]['call_id']}", "end"))[0] == 200
+    assert await ask("POST", "/v1/calls", "first", json=body) == first
+    _, queue, _ = await visitor.request("GET", "/v1/queues/loans", operator)
+    assert queue["waiting_count"] == 0
+
+
+async def test_a_clients_id_takes_no_room_among_the_keys(visitor: Visitor, token: Token) -> None:
+    """Given an id that looks like a key of REST as the hall keeps it for a day; then it is refused: clients could fill that."""
+    customer = await visitor.greeted(token("customer", "c-1"))
+    answer = await customer.ask("call.request", REQUEST, "key:1")
+    assert (answer["type"], answer["data"]["reason"]) == ("error", "bad_value")
+    assert (await customer.ask("call.request", REQUEST, "key"))["type"] == "ack"
 
 
 async def test_refusals_have_reasons(visitor: Visitor, token: Token) -> None:

@@ -31,7 +31,7 @@ async def test_create_a_call(visitor: Visitor, stub: StubHall, token: Token) -> 
     assert first[0] == again[0] == 201
     assert first[1] == again[1]
     assert first[2]["Location"] == f"/v1/calls/{first[1]['call_id']}"
-    assert [command[4:] for command in stub.commands] == [("customer:c-1", "key-1")] * 2
+    assert [command[4:] for command in stub.commands] == [("customer:c-1", "key:key-1")] * 2
     other = await visitor.request("POST", "/v1/calls", token("customer", "c-1"), json=REQUEST)
     assert other[1]["call_id"] != first[1]["call_id"]
 
@@ -222,7 +222,7 @@ async def test_end_a_call(visitor: Visitor, stub: StubHall, token: Token) -> Non
     headers = {"Idempotency-Key": "key-1"}
     status, _, _ = await visitor.request("DELETE", "/v1/calls/k-1", token("supervisor", "s-1"), headers=headers)
     assert status == 200
-    assert stub.commands == [("call", "k-1", "hang_up", ("",), "supervisor:s-1", "key-1")]
+    assert stub.commands == [("call", "k-1", "hang_up", ("",), "supervisor:s-1", "key:key-1")]
 
 
 async def test_only_staff_give_a_reason(visitor: Visitor, stub: StubHall, token: Token) -> None:

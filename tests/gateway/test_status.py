@@ -70,21 +70,27 @@ def worker() -> dict[str, Any]:
     return {"measures": measures, "disk": [], "rooms_max": 60, "build": "abc", "node": "two", "pid": 19}
 
 
+def door(**changes: Any) -> dict[str, Any]:
+    own = {"connections": {"customer": 3, "agent": 2, "operator": 1}, "connections_max": 18_000, "is_draining": False}
+    return {**own, "port": 8080, "metrics_port": 9464, "build": "abc", "node": "two", "pid": 20, **changes}
+
+
 def status(
     *,
     divisions: dict[str, Any] | None = None,
     followed: dict[str, Any] | None = None,
     media: dict[str, Any] | None = None,
+    gateways: dict[str, Any] | None = None,
     store: str = "",
 ) -> dict[str, Any]:
     """The status of a healthy hall, but for what is given."""
     part = {"name": "shard-0-e7", "pid": 17, "started_at_ms": 1, "restarts_count": 6}
     said = {"divisions": {"main": division()} if divisions is None else divisions, "store": store}
     own = {"name": "gateway-1-e1", "build": "abc", "waiting_letters": {"main": 2}}
+    doors = {"gateway-1": door()} if gateways is None else gateways
+    parts = {"shard-0": part, **{slot: {**part, "name": f"{slot}-e1"} for slot in doors}}
     whole = {"media-1": worker()} if media is None else media
-    return assembled(
-        {**said, "parts": {"shard-0": part}}, follower() if followed is None else followed, whole, own, NOW_MS
-    )
+    return assembled({**said, "parts": parts}, follower() if followed is None else followed, whole, doors, own, NOW_MS)
 
 
 def names(found: dict[str, Any]) -> list[str]:
@@ -123,7 +129,9 @@ WEAK["store"] = {**WEAK["store"], "weaknesses": ["appendfsync is 'everysec', nee
         ("disk_unknown", {"divisions": {"main": division(disk=[{**DISK, "free_bytes": -1}])}}),
         ("follower_silent", {"followed": {}}),
         ("follower_stopped", {"followed": follower(failure="batch 7 cannot be replayed", is_stopped=True)}),
+        ("audit_stopped", {"followed": {**follower(), "audit": {"archived": 3, "failure": "disk full"}}}),
         ("media_silent", {"media": {"media-1": {}}}),
+        ("gateway_silent", {"gateways": {"gateway-1": door(), "gateway-2": {}}}),
         ("build_differs", {"divisions": {"main": division(build="other")}}),
         ("weaker_durability", {"followed": WEAK}),
         ("follower_behind", {"followed": follower(archive_batch=110, failure="disk full")}),
@@ -238,3 +246,19 @@ async def test_metrics_go_out_while_the_hall_is_silent(visitor: Visitor, stub: S
     async with visitor.http.get(f"{visitor.base}/metrics") as response:
         assert response.status == 200
         assert "tellerhall_gateway_connections" in await response.text()
+
+
+def test_each_gateway_tells_its_connections() -> None:
+    """Given a gateway that serves, one that drains and a silent one; then tables and metrics show what each holds."""
+    found = status(gateways={"gateway-1": door(), "gateway-2": door(is_draining=True, connections={}), "gateway-3": {}})
+    rows = [line.split() for line in status_text("http://one", found).splitlines()]
+    assert ["gateway-1", "two", "8080", "9464", "3", "2", "1", "18000", "serving"] in rows
+    assert ["gateway-2", "two", "8080", "9464", "0", "0", "0", "18000", "draining"] in rows
+    assert ["gateway-3", "silent", *["-"] * 7] in rows
+    assert found["builds"]["abc"].count("gateway-1-e1") == 1
+    metrics = HallMetrics()
+    metrics.status = found
+    [held] = [one for one in metrics.collect() if one.name == "tellerhall_connections"]
+    assert {tuple(one.labels.values()): one.value for one in held.samples} == {
+        ("gateway-1", "customer"): 3, ("gateway-1", "agent"): 2, ("gateway-1", "operator"): 1,
+    }  # fmt: skip

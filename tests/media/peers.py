@@ -13,6 +13,7 @@ from media.down_track import DownTrack
 from media.link import PartyLink
 from media.port import Address, Port
 from media.reports import Report
+from media.sdp import Flow
 from media.up_track import UpTrack
 from media.worker import MediaWorker
 
@@ -156,10 +157,13 @@ class LightParty:
         if not self.is_muted:
             self._tasks.append(asyncio.create_task(self._send(source)))
 
-    async def connect(self, worker: MediaWorker, room_id: str, attempt: int, party: str) -> None:
-        """Offer, and take the answer."""
-        answer = await worker.answer(room_id, attempt, party, await self.link.offer())
+    async def connect(
+        self, worker: MediaWorker, room_id: str, attempt: int, party: str, flow: Flow = "both"
+    ) -> tuple[str, str]:
+        """Offer, and take the answer; returns it with the id of the worker's link."""
+        answer, link_id = await worker.open_link(room_id, attempt, party, await self.link.offer(flow), flow)
         await self.link.accept(answer)
+        return answer, link_id
 
     async def _send(self, source: LocalSource) -> None:
         period, step = (1 / FRAMES_PER_S, 3_000) if source.is_video else (0.02, 960)

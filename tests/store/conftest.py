@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.store.certificates import Files
 from tests.store.servers import Program, Server
 from tests.store.wired import Wired, wired_hall
 
@@ -16,8 +17,10 @@ def make_server(tmp_path: Path) -> Iterator[MakeServer]:
     """Makes servers, each with a folder of its own under the test's; all are killed at the end."""
     made: list[Server] = []
 
-    def make(name: str, *options: str, program: Program = "valkey", port: int | None = None) -> Server:
-        made.append(Server(tmp_path / name, program, *options, port=port))
+    def make(
+        name: str, *options: str, program: Program = "valkey", port: int | None = None, tls: Files | None = None
+    ) -> Server:
+        made.append(Server(tmp_path / name, program, *options, port=port, tls=tls))
         return made[-1]
 
     yield make

@@ -30,7 +30,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
+        return self._server.url_at(self.port)
 
     async def __aenter__(self) -> Self:
         self._listener = await asyncio.start_server(self._carry, "127.0.0.1", self.port)

