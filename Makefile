@@ -1,5 +1,5 @@
 # Two commands matter: `make run` and `make test`. Both build what they need; nothing is installed outside .venv,
-# except Chromium for the browser tests and Debian's Redis for the store's, where this is allowed. The engine is compiled where
+# except Chromium for the browser tests, Debian's Redis for the store's and its coturn for TURN, where this is allowed. The engine is compiled where
 # there is a C compiler, once for its sources (setup.py); TELLERHALL_COMPILED=0 asks for plain Python instead.
 
 PYTHON ?= python3.11
@@ -10,13 +10,13 @@ PYTEST := $(BIN)/python -m pytest
 ENGINE := $(BIN)/python setup.py -q engine
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test test-fast engine check lock loadtest soak bench-engine bench-estimate bench-shard bench-move bench-media bench-gateway clean chromium redis-server
+.PHONY: run test test-fast engine check lock loadtest soak bench-engine bench-estimate bench-shard bench-move bench-media bench-gateway clean chromium redis-server coturn
 
 run: $(VENV)/.installed ## start Tellerhall on this machine with the demo hall
 	@$(ENGINE)
 	@$(BIN)/tellerhall up --data $(DATA) $(ARGS)
 
-test: check chromium redis-server ## everything CI checks; the engine's own tests in both modes
+test: check chromium redis-server coturn ## everything CI checks; the engine's own tests in both modes
 	@$(ENGINE)
 	$(PYTEST) tests
 	TELLERHALL_COMPILED=0 $(PYTEST) tests/engine tests/scenarios
@@ -77,3 +77,8 @@ redis-server:
 	@command -v redis-server >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	  && apt-get -qq update && apt-get -qq install -y --no-install-recommends redis-server >/dev/null; } \
 	  || { echo "The store's tests need Debian's Redis: apt-get install redis-server"; exit 1; }
+
+coturn:
+	@command -v turnserver >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get -qq update && apt-get -qq install -y --no-install-recommends coturn >/dev/null; } \
+	  || { echo "The TURN tests need Debian's coturn: apt-get install coturn"; exit 1; }

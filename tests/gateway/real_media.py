@@ -24,11 +24,13 @@ from aiortc import (
 )
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 
-from actors.local import LocalHall
+from actors.local import LocalHall, local_hall
 from actors.media_part import MediaPart, MediaPartSettings
 from actors.parts import HallSettings
 from actors.performer import media_actor_name
 from dispatch.plan import AgentPlan, Plan, QueuePlan
+from gateway.app import Gateway
+from gateway.settings import Settings
 from media.link import PartyLink
 from media.reports import MediaSettings
 
@@ -63,6 +65,18 @@ async def media_part(local: LocalHall, folder: Path, host: str = "127.0.0.1") ->
             task.cancel()
         await asyncio.gather(*part._tasks, return_exceptions=True)
         await part._hall.close()
+
+
+@asynccontextmanager
+async def hall_with_media(folder: Path, settings: Settings) -> AsyncIterator[tuple[MediaPart, Gateway]]:
+    """Run a hall with one worker and one gateway."""
+    async with local_hall(PLAN) as local, media_part(local, folder) as part:
+        hall = local.hall("g-1")
+        gateway = Gateway(hall, settings)
+        await gateway.start()
+        yield part, gateway
+        await gateway.stop()
+        await hall.close()
 
 
 def links_of(part: MediaPart, party: str) -> list[PartyLink]:

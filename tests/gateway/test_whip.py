@@ -11,7 +11,6 @@ import pytest
 from aiohttp import hdrs
 
 from actors.hall import MediaRefused
-from actors.local import local_hall
 from actors.media_items import Candidates
 from actors.media_part import MediaPart
 from dispatch import views
@@ -20,7 +19,7 @@ from gateway.client_fields import SDP_LENGTH_MAX
 from gateway.settings import Settings
 from media.room import CANDIDATES_MAX
 from tests.gateway.client import Client, Visitor
-from tests.gateway.real_media import PLAN, REQUEST, Person, links_of, media_part
+from tests.gateway.real_media import REQUEST, Person, hall_with_media, links_of
 from tests.gateway.stub_hall import StubHall
 from tests.gateway.test_messages import call_view
 from tests.waiting import until
@@ -93,13 +92,8 @@ async def part(
 ) -> AsyncIterator[tuple[MediaPart, Gateway]]:
     """A hall with a worker, and its gateway. aioice leaves out loopback by itself."""
     monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.1"])
-    async with local_hall(PLAN) as local, media_part(local, tmp_path / "recordings") as part:
-        hall = local.hall("g-1")
-        gateway = Gateway(hall, settings)
-        await gateway.start()
-        yield part, gateway
-        await gateway.stop()
-        await hall.close()
+    async with hall_with_media(tmp_path / "recordings", settings) as found:
+        yield found
 
 
 @pytest.fixture
