@@ -7,6 +7,7 @@ Not here: what an entry is (`gateway/operations.py`), entries and handlers (`gat
 problem documents (`gateway/problems.py`), health and metrics (`gateway/health.py`).
 """
 
+import asyncio
 import re
 import uuid
 from typing import Any, TypeVar
