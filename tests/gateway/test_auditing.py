@@ -13,6 +13,7 @@ from actors.audit_archive import AuditFiles
 from actors.hall import HallUnavailable
 from actors.store_client import StoreUnavailable
 from dispatch.effects import Reply
+from dispatch.model import KEY_PREFIX
 from gateway.app import Gateway
 from gateway.settings import Settings
 from tests.gateway.client import Visitor
@@ -42,7 +43,7 @@ async def test_what_staff_do_over_rest_is_recorded_twice(visitor: Visitor, gatew
     assert status == 200
     assert facts(gateway) == [("take_over", "supervisor:s-1", "asked"), ("take_over", "supervisor:s-1", "done")]
     for line in recorded(gateway):
-        assert (line.about, line.ref, line.division) == ({"id": "c-1", "agent_id": "a-2"}, "k-1", "main")
+        assert (line.about, line.ref, line.division) == ({"id": "c-1", "agent_id": "a-2"}, f"{KEY_PREFIX}k-1", "main")
 
 
 async def test_a_refusal_is_an_outcome(visitor: Visitor, gateway: Gateway, stub: StubHall, token: Token) -> None:
