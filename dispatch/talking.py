@@ -275,6 +275,8 @@ def remove_party(engine: Decider, command: cm.RemoveParty) -> Reply:
         engine.emit(
             ev.ReservationClosed(engine.now_ms, call.id, reservation.id, reservation.agent_id, "rescinded", "removed")
         )
+    elif role == "agent" and own_id != call.agent_id and reservation is None:
+        return Reply("not_yours")  # Nobody in this call: whoever asks learns nothing of its state.
     else:
         return Reply("wrong_state", {"state": call.state})
     return Reply()

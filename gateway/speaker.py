@@ -33,6 +33,10 @@ CALL_NAMESPACE = uuid.UUID("6f1c5d0e-64f3-4c0a-9a63-0f6f6d1a7a10")
 SHOWN = ("call_id", "text", "allowed", "division_id")
 """Of a refusal's value, the first of these that is there is told: what is in the way, is said, may be, or whom to ask."""
 
+HIDDEN = frozenset({"unknown_call", "unknown_reservation"})
+"""Told to staff alone. A call's id follows from customer and message id, so whoever guesses those could ask whether there is
+such a call; to customers and agents what is not there is therefore answered like what is not theirs."""
+
 T = TypeVar("T")
 
 
@@ -95,8 +99,12 @@ class Speaker:
             # `already_in_call` and `call_exists` name the call that is in the way; a page shows that one instead. A limit says
             # what the customer is told, and whether a message is asked for; otherwise what would be allowed is said.
             detail = next((value[one] for one in SHOWN if value.get(one)), "")
-            raise Refused(reply.reason, str(detail), then="message" if value.get("then") == "message" else "")
+            reason = self._told(reply.reason)
+            raise Refused(reason, str(detail), then="message" if value.get("then") == "message" else "")
         return value
+
+    def _told(self, reason: str) -> str:
+        return "not_yours" if reason in HIDDEN and self.identity.role in ("customer", "agent") else reason
 
     async def remember_customer(self, customer_id: str, display_name: str) -> None:
         """Keep the name that a customer gave, if any, where it can be erased. Raises StoreUnavailable."""
@@ -122,7 +130,7 @@ class Speaker:
         call = self.hall.call(call_id, self.identity.division_id)
         view = await self.within_time(call.view(is_followed=is_followed))
         if view is None:
-            raise Refused("unknown_call", call_id)
+            raise Refused(self._told("unknown_call"), call_id)
         inside = {"customer": [view.customer_id], "agent": [view.agent_id, *(one.agent_id for one in view.parties)]}
         if self.identity.subject not in inside.get(self.identity.role, [self.identity.subject]):
             raise Refused("not_yours", call_id)

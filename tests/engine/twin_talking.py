@@ -182,6 +182,8 @@ def _remove_party(twin: Twin, call: TwinCall, command: cm.RemoveParty) -> str:
     elif party is not None:
         by_itself = command.principal == "agent:" + command.agent_id
         remove_party(twin, call, party, "left" if by_itself else "removed")
+    elif ring is None and not _may(call, command.principal):
+        return "not_yours"
     else:
         return "wrong_state"
     return ""

@@ -220,7 +220,7 @@ async def test_sdp_goes_to_the_rooms_worker(visitor: Visitor, stub: StubHall, to
         return str((await client.ask("rtc.sdp_offer", offer))["data"]["reason"])
 
     room = views.RoomView(2, True, "w-1", 7)
-    assert await reason(None) == "unknown_call"
+    assert await reason(None) == "not_yours"
     assert await reason(call_view(customer_id="c-2", room=room)) == "not_yours"
     assert await reason(call_view(room=None)) == "wrong_state"
     assert await reason(call_view(room=views.RoomView(3, True, "w-1", 7))) == "stale_attempt"

@@ -126,7 +126,7 @@ async def test_only_a_party_speaks_to_a_room_and_only_to_the_one_that_counts(
     assert await reason(room=views.RoomView(3, True, "w-1", 7)) == "stale_attempt"
     assert await reason(room=views.RoomView(2, False, "w-1", 7)) == "not_ready"
     stub.views.clear()
-    assert (await customer.ask(type_, data))["data"]["reason"] == "unknown_call"
+    assert (await customer.ask(type_, data))["data"]["reason"] == "not_yours"
     assert stub.commands == []
 
 
