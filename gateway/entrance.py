@@ -116,7 +116,8 @@ class Entrance:
 
     async def _turn_away(self, request: web.Request, codec: Codec, refused: Refused) -> web.StreamResponse:
         """Say no where a page can see it: upgrade, close at once, wait for the peer's close no longer than the grace."""
-        self._services.rates.note_failed_login(request.remote or "")
+        if refused.status in (401, 403):
+            self._services.rates.note_failed_login(request.remote or "")
         connection = Connection(codec, self._services.settings.ping_ms)
         await connection.upgrade(request)
         connection.close(CLOSE_CODE_BY_REASON.get(refused.reason, 1011))

@@ -248,6 +248,7 @@ PATH_SAMPLES: dict[str, Callable[[World], str]] = {
     "/v1/agents/{id}": lambda _: "a-1",
     "/v1/queues/{id}": lambda _: "loans",
     "/v1/divisions/{id}": lambda _: "main",
+    "/v1/gateways/{id}": lambda _: "gateway-1",
 }
 """What stands in a path's first parameter: the thing whose owners are tried. Other parameters have samples by name."""
 PARAMETERS = {"agent_id": "a-3", "session_id": f"1-{'0' * 32}"}
