@@ -93,7 +93,7 @@ HANDLERS: dict[type[said.FromClient], Handler] = {
     said.CallHangUp: talk.hang_up,
     **talk.MEDIA_HANDLERS,
     said.CallTransfer: parties.transfer,
-    said.CallHold: parties.hold,
+    said.SetCallHold: parties.hold,
     said.PartyInvite: parties.invite,
     said.PartyRemove: parties.remove,
     said.TransferComplete: parties.complete_transfer,

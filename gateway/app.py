@@ -23,6 +23,7 @@ from actors.audit import Audit, MemoryAudit
 from actors.hall import Hall
 from actors.tickets import MemoryTickets, Tickets
 from gateway import messages as wire
+from gateway.asyncapi import asyncapi
 from gateway.bounds import bounds_middleware, note_answer, server_log
 from gateway.cors import cors_signal
 from gateway.door import no
@@ -40,6 +41,7 @@ from gateway.limits import (
     SOCKET_SEND_BYTES,
     TCP_USER_TIMEOUT_MS,
 )
+from gateway.openapi import openapi
 from gateway.porter import GuardedSite, Porter, sockets_max
 from gateway.problems import add_security_headers, problem_middleware
 from gateway.rest import Rest
@@ -50,7 +52,13 @@ from gateway.speaker import Services
 from gateway.tls import server_context
 
 PAGES_FOLDER = Path(__file__).parent / "pages"
-PAGE_BY_PATH = {"/": "index.html", "/customer": "customer.html", "/agent": "agent.html"}
+PAGE_BY_PATH = {
+    "/": "index.html",
+    "/customer": "customer.html",
+    "/agent": "agent.html",
+    **dict.fromkeys(("/docs", "/docs/rest", "/docs/messages"), "docs.html"),
+}
+DOCUMENT_BY_PATH = {"/v1/openapi.json": openapi, "/v1/asyncapi.json": asyncapi}
 STOP_POLL_MS = 50
 CROWDED = no("429 Too Many Requests", retry_after_s=5)
 """To a connection of an address that has its share."""
@@ -194,6 +202,8 @@ class Gateway:
             router.add_get("/metrics", self._health.metrics)
         for path in PAGE_BY_PATH:
             router.add_get(path, _page)
+        for path in DOCUMENT_BY_PATH:
+            router.add_get(path, _description)
         router.add_static("/pages", PAGES_FOLDER, follow_symlinks=False)
         return application
 
@@ -220,6 +230,12 @@ class Gateway:
 async def _page(request: web.Request) -> web.StreamResponse:
     # The ETag of the file decides; a page that is kept longer would speak an older protocol to a newer server.
     return web.FileResponse(PAGES_FOLDER / PAGE_BY_PATH[request.path], headers={"Cache-Control": "no-cache"})
+
+
+async def _description(request: web.Request) -> web.Response:
+    # For everybody: what the interface is like is no secret, and a page cannot send a token with a link.
+    body = DOCUMENT_BY_PATH[request.path]()
+    return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-cache"})
 
 
 def listening_socket(host: str, port: int, is_shared: bool = False) -> socket.socket:

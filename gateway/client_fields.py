@@ -11,6 +11,7 @@ from msgspec import Meta, Raw, Struct
 
 from dispatch.commands import MAX_TEXT
 from dispatch.plan import DAY_MS
+from gateway.answers import Nothing
 
 SDP_LENGTH_MAX = 32_768
 """Characters. Chromium's offer with one audio and one video section has about 6,000; the frame bound is 64 KiB."""
@@ -58,3 +59,5 @@ class FromClient(Struct):
     """Base of all data that a client may send."""
 
     TYPE: ClassVar[str] = ""
+    ANSWER: ClassVar[type[Struct] | None] = Nothing
+    """What is in `ack.value`; None: the message is not answered at all."""

@@ -17,6 +17,7 @@ from msgspec import Meta, field
 
 from dispatch.plan import DAY_MS, Id
 from dispatch.wishes import Skills
+from gateway import answers
 from gateway.client_fields import (
     STATS_COUNT_MAX,
     Attempt,
@@ -38,17 +39,26 @@ from gateway.client_messages_staff import STAFF_TYPES
 
 
 class SessionPong(FromClient):
+    """The answer to `session.ping`; it is not answered itself."""
+
     TYPE: ClassVar[str] = "session.pong"
+    ANSWER = None
 
 
 class SessionAck(FromClient):
+    """The client is there and has read up to `seq`; it is not answered."""
+
     TYPE: ClassVar[str] = "session.ack"
+    ANSWER = None
 
     seq: Annotated[int, Meta(ge=0)] = 0
 
 
 class CallRequest(FromClient):
+    """Ask for a call. The message's id makes the call's id, so a repeat is the same call."""
+
     TYPE: ClassVar[str] = "call.request"
+    ANSWER = answers.RequestedCall
 
     queue_id: Reference
     is_consented: bool = False
@@ -62,14 +72,19 @@ class CallRequest(FromClient):
     is_callback: bool = False
 
 
-class CallCallback(FromClient):
+class AskCallback(FromClient):
+    """The customer need not stay; the call keeps its place."""
+
     TYPE: ClassVar[str] = "call.callback"
 
     call_id: Reference
 
 
 class InvitationAccept(FromClient):
+    """Come to the call that an agent invited to; the id is in the link."""
+
     TYPE: ClassVar[str] = "invitation.accept"
+    ANSWER = answers.TakenCall
 
     call_id: Reference
     is_consented: bool = False
@@ -77,13 +92,18 @@ class InvitationAccept(FromClient):
 
 
 class CallHangUp(FromClient):
+    """End the call, or withdraw the request."""
+
     TYPE: ClassVar[str] = "call.hang_up"
 
     call_id: Reference
 
 
 class RtcSdpOffer(FromClient):
+    """Offer SDP for the room's present attempt; a repeat makes a new peer connection, and the newest one counts."""
+
     TYPE: ClassVar[str] = "rtc.sdp_offer"
+    ANSWER = answers.SdpAnswer
 
     call_id: Reference
     attempt: Attempt
@@ -91,6 +111,8 @@ class RtcSdpOffer(FromClient):
 
 
 class RtcCandidate(FromClient):
+    """A trickled ICE candidate (RFC 8838) of the newest offer, after its ack."""
+
     TYPE: ClassVar[str] = "rtc.candidate"
 
     call_id: Reference
@@ -102,6 +124,8 @@ class RtcCandidate(FromClient):
 
 
 class RtcBye(FromClient):
+    """Leave the room at once; the call goes on, and a new offer comes back."""
+
     TYPE: ClassVar[str] = "rtc.bye"
 
     call_id: Reference
@@ -109,10 +133,15 @@ class RtcBye(FromClient):
 
 
 class RtcConfig(FromClient):
+    """Ask for the ICE servers with fresh credentials."""
+
     TYPE: ClassVar[str] = "rtc.config"
+    ANSWER = answers.IceConfiguration
 
 
 class RtcStats(FromClient):
+    """How the media does, measured by the client: `round_trip_ms`, `jitter_ms`, `loss_ratio`, `frames_per_s`, `setup_ms`."""
+
     TYPE: ClassVar[str] = "rtc.stats"
 
     call_id: Reference
@@ -120,6 +149,8 @@ class RtcStats(FromClient):
 
 
 class SetAgentState(FromClient):
+    """Become ready, not ready with a reason, or sign out."""
+
     TYPE: ClassVar[str] = "agent.state"
 
     activity: Literal["ready", "not_ready", "offline"]
@@ -127,12 +158,17 @@ class SetAgentState(FromClient):
 
 
 class ReservationAccept(FromClient):
+    """Take the call that rings."""
+
     TYPE: ClassVar[str] = "reservation.accept"
+    ANSWER = answers.TakenCall
 
     reservation_id: Reference
 
 
 class ReservationDecline(FromClient):
+    """Give the call back to its old place."""
+
     TYPE: ClassVar[str] = "reservation.decline"
 
     reservation_id: Reference
@@ -142,7 +178,11 @@ class ReservationDecline(FromClient):
 
 
 class CallTransfer(FromClient):
+    """Give the call away without waiting for anybody: to a queue (`division/queue` for another division's), or to an agent who
+    is free now."""
+
     TYPE: ClassVar[str] = "call.transfer"
+    ANSWER = answers.Transferred
 
     call_id: Reference
     to_queue_id: OptionalAddress = ""
@@ -152,7 +192,9 @@ class CallTransfer(FromClient):
     reason: Text = ""
 
 
-class CallHold(FromClient):
+class SetCallHold(FromClient):
+    """Put the customer on hold, or take the customer back."""
+
     TYPE: ClassVar[str] = "call.hold"
 
     call_id: Reference
@@ -160,7 +202,10 @@ class CallHold(FromClient):
 
 
 class PartyInvite(FromClient):
+    """Ask one more agent into the call. `consult`: the customer neither hears nor is told."""
+
     TYPE: ClassVar[str] = "party.invite"
+    ANSWER = answers.InvitedParty
 
     call_id: Reference
     role: PartyRole
@@ -169,6 +214,8 @@ class PartyInvite(FromClient):
 
 
 class PartyRemove(FromClient):
+    """Let a further agent out of the call, also while it still rings there."""
+
     TYPE: ClassVar[str] = "party.remove"
 
     call_id: Reference
@@ -177,6 +224,8 @@ class PartyRemove(FromClient):
 
 
 class TransferComplete(FromClient):
+    """Give the call to one of its parties."""
+
     TYPE: ClassVar[str] = "transfer.complete"
 
     call_id: Reference
@@ -184,7 +233,10 @@ class TransferComplete(FromClient):
 
 
 class CustomerInvite(FromClient):
+    """Invite a customer to a call with this agent; the link that the customer gets names `call_id`."""
+
     TYPE: ClassVar[str] = "customer.invite"
+    ANSWER = answers.InvitedCall
 
     customer_id: Id
     queue_id: Id
@@ -194,19 +246,26 @@ class CustomerInvite(FromClient):
 
 
 class ReportCallConnected(FromClient):
+    """The parties hear each other: only where another system carries the media."""
+
     TYPE: ClassVar[str] = "call.connected"
 
     call_id: Reference
 
 
 class WrapUpDone(FromClient):
+    """The work after the call is done."""
+
     TYPE: ClassVar[str] = "wrapup.done"
 
     call_id: Reference
 
 
 class WrapUpExtend(FromClient):
+    """Ask for more time, up to the queue's bound."""
+
     TYPE: ClassVar[str] = "wrapup.extend"
+    ANSWER = answers.WrapUpUntil
 
     call_id: Reference
     extra_ms: Annotated[int, Meta(ge=1, le=DAY_MS)]
@@ -214,7 +273,7 @@ class WrapUpExtend(FromClient):
 
 _SESSION: list[type[FromClient]] = [SessionPong, SessionAck]
 _TALK: list[type[FromClient]] = [CallHangUp, RtcConfig, RtcSdpOffer, RtcCandidate, RtcBye, RtcStats]
-_CUSTOMER: list[type[FromClient]] = [*_SESSION, CallRequest, CallCallback, InvitationAccept, *_TALK]
+_CUSTOMER: list[type[FromClient]] = [*_SESSION, CallRequest, AskCallback, InvitationAccept, *_TALK]
 _AGENT: list[type[FromClient]] = [
     *_SESSION,
     SetAgentState,
@@ -222,7 +281,7 @@ _AGENT: list[type[FromClient]] = [
     ReservationDecline,
     *_TALK,
     CallTransfer,
-    CallHold,
+    SetCallHold,
     PartyInvite,
     PartyRemove,
     TransferComplete,

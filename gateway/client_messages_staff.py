@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from dispatch.plan import Id
+from gateway import answers
 from gateway.client_fields import CreditMs, FromClient, OptionalId, Reference, Text
 
 BoardName = Literal["queues", "agents", "calls"]
@@ -22,6 +23,7 @@ class WatchSubscribe(FromClient):
     """See a board of the division. Again for the same board: its snapshot anew."""
 
     TYPE: ClassVar[str] = "watch.subscribe"
+    ANSWER = answers.Watched
 
     board: BoardName
     division_id: OptionalId = ""
@@ -29,6 +31,8 @@ class WatchSubscribe(FromClient):
 
 
 class WatchUnsubscribe(FromClient):
+    """See it no more."""
+
     TYPE: ClassVar[str] = "watch.unsubscribe"
 
     board: BoardName
@@ -49,6 +53,8 @@ class CallMonitor(FromClient):
 
 
 class ForceAgentState(FromClient):
+    """Make an agent ready, not ready or offline; a call in progress is finished first."""
+
     TYPE: ClassVar[str] = "agent.force_state"
 
     agent_id: Id
@@ -57,6 +63,8 @@ class ForceAgentState(FromClient):
 
 
 class EndCall(FromClient):
+    """End a call, whatever its state, and say why."""
+
     TYPE: ClassVar[str] = "call.hang_up"
 
     call_id: Reference

@@ -59,7 +59,7 @@ async def request_call(
     return {"call_id": call_id, **value}
 
 
-async def request_callback(speaker: Speaker, message_id: str, data: said.CallCallback) -> dict[str, Any]:
+async def request_callback(speaker: Speaker, message_id: str, data: said.AskCallback) -> dict[str, Any]:
     """Wait without staying; the place is kept."""
     call = speaker.hall.call(data.call_id, speaker.identity.division_id)
     return await speaker.value_of(call.request_callback(principal=speaker.identity.principal, command_id=message_id))
@@ -78,7 +78,7 @@ async def accept_invitation(speaker: Speaker, message_id: str, data: said.Invita
 
 HANDLERS: dict[type[said.FromClient], Handler] = {
     said.CallRequest: request_call,
-    said.CallCallback: request_callback,
+    said.AskCallback: request_callback,
     said.InvitationAccept: accept_invitation,
     said.CallHangUp: talk.hang_up,
     **talk.MEDIA_HANDLERS,

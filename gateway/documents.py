@@ -4,22 +4,19 @@ Rules: a customer learns nothing of the hall's staff beyond the name of the agen
 not in the document: it is not for that role. Recordings are found by the call's id alone; no path of a client reaches the
 file system.
 
-Not here: answers to commands (`gateway/answers.py`), the same views as WebSocket messages (`gateway/translation.py`), bodies of
-requests (beside their handlers).
+Not here: a call's history (`gateway/histories.py`), answers to commands (`gateway/answers.py`), the same views as WebSocket
+messages (`gateway/translation.py`), bodies of requests (beside their handlers).
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType, structs
+from msgspec import UNSET, Struct, UnsetType
 
-from dispatch import events, views
+from dispatch import views
 from gateway.alerts import Alert
 from media.evidence import MANIFEST_FILE, Manifest, is_room_id
-
-_WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class RoomDocument(Struct):
@@ -125,12 +122,6 @@ class AgentList(Struct):
     agents: list[AgentDocument]
 
 
-class History(Struct):
-    """What happened to a call, in order. `type` is the event's name: `call_queued`, `reservation_accepted`, ..."""
-
-    events: list[dict[str, Any]]
-
-
 class RecordingDocument(Struct):
     call_id: str
     manifests: list[Manifest]
@@ -209,11 +200,6 @@ def queue_document(view: views.QueueView, role: str) -> QueueDocument:
 def agent_document(view: views.AgentView) -> AgentDocument:
     """Return the agent now."""
     return msgspec.convert(view, AgentDocument, from_attributes=True)
-
-
-def event_document(event: events.Event) -> dict[str, Any]:
-    """Return the event with its name as `type`: `CallQueued` is `call_queued`."""
-    return {"type": _WORD.sub("_", type(event).__name__).lower(), **structs.asdict(event)}
 
 
 def read_manifests(folder: Path, call_id: str, division_id: str) -> list[Manifest]:

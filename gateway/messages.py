@@ -3,85 +3,25 @@
 Rules: `docs/protocol.md` says when each is sent; a class names exactly the fields of the page. Fields marked `UNSET` are left
 out when they have no meaning. `TYPE` is the name on the wire.
 
-Not here: messages about who is in a call (`gateway/messages_talking.py`), boards and alerts
-(`gateway/messages_watching.py`), what clients send (`gateway/client_messages.py`),
-bytes (`gateway/codec.py`), events turned into messages (`gateway/translation.py`).
+Not here: the envelope and what snapshots are made of (`gateway/server_fields.py`), messages about who is in a call
+(`gateway/messages_talking.py`), boards and alerts (`gateway/messages_watching.py`), who gets which (`gateway/catalogue.py`),
+what clients send (`gateway/client_messages.py`), bytes (`gateway/codec.py`), events turned into messages
+(`gateway/translation.py`).
 """
 
 from typing import Any, ClassVar, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-VERSION = 1
-Role = Literal["customer", "agent", "supervisor", "operator"]
-
-
-class FromServer(Struct):
-    """Base of all data that the server sends."""
-
-    TYPE: ClassVar[str] = ""
-
-
-class Outgoing(Struct, omit_defaults=True):
-    """What the server sends around its data; `re`, `seq` and `at_ms` are left out where they mean nothing."""
-
-    v: int
-    id: str
-    type: str
-    data: FromServer
-    re: str = ""
-    seq: int = 0
-    at_ms: int = 0
-
-
-class Room(Struct):
-    attempt: int
-    is_open: bool
-
-
-class Party(Struct):
-    """A further agent in a call, in a snapshot. Customers are not told who it is, and of `consult` nothing."""
-
-    role: str
-    is_ringing: bool
-    agent_id: str | UnsetType = UNSET
-
-
-class Call(Struct):
-    """A call in a snapshot."""
-
-    call_id: str
-    state: str
-    queue_id: str
-    queued_at_ms: int
-    business_reference: str
-    room: Room | None
-    media: str
-    recording: str
-    is_recording: bool
-    position: int | UnsetType = UNSET
-    agent_name: str | UnsetType = UNSET
-    connected_at_ms: int | UnsetType = UNSET
-    customer: str | UnsetType = UNSET
-    """Masked; for the agent alone."""
-    agent_id: str | UnsetType = UNSET
-    """Who owns it; for agents alone."""
-    is_callback: bool | UnsetType = UNSET
-    invited_until_ms: int | UnsetType = UNSET
-    on_hold_until_ms: int | UnsetType = UNSET
-    parties: list[Party] | UnsetType = UNSET
-
-
-class WrapUp(Struct):
-    call_id: str
-    until_ms: int
-    kind: str
-
-
-class AgentCard(Struct):
-    id: str
-    name: str
-    skills: dict[str, int]
+from gateway.server_fields import VERSION as VERSION
+from gateway.server_fields import AgentCard as AgentCard
+from gateway.server_fields import Call as Call
+from gateway.server_fields import FromServer as FromServer
+from gateway.server_fields import Outgoing as Outgoing
+from gateway.server_fields import Party as Party
+from gateway.server_fields import Role as Role
+from gateway.server_fields import Room as Room
+from gateway.server_fields import WrapUp as WrapUp
 
 
 class ReservationNew(FromServer):
@@ -107,10 +47,14 @@ class ReservationNew(FromServer):
 
 
 class CustomerSnapshot(Struct):
+    """What a customer's page shows."""
+
     call: Call | None
 
 
 class AgentSnapshot(Struct):
+    """What an agent's page shows."""
+
     activity: str
     reason: str
     agent: AgentCard
@@ -130,6 +74,8 @@ Snapshot = CustomerSnapshot | AgentSnapshot | StaffSnapshot
 
 
 class SessionWelcome(FromServer):
+    """The first message after a connect without `resume`: all that a page needs to draw itself."""
+
     TYPE: ClassVar[str] = "session.welcome"
 
     session: Snapshot
@@ -146,10 +92,14 @@ class SessionWelcome(FromServer):
 
 
 class SessionReset(SessionWelcome):
+    """As `session.welcome`: the events since `resume` are no longer kept, or a snapshot must be taken anew."""
+
     TYPE: ClassVar[str] = "session.reset"
 
 
 class SessionResumed(FromServer):
+    """The answer to `resume`: `missed_count` events follow, in order."""
+
     TYPE: ClassVar[str] = "session.resumed"
 
     seq: int
@@ -162,6 +112,8 @@ class SessionResumed(FromServer):
 
 
 class SessionPing(FromServer):
+    """Every `ping_ms`; answer with `session.pong` (page scripts cannot see PING frames)."""
+
     TYPE: ClassVar[str] = "session.ping"
 
     server_ms: int
@@ -176,6 +128,8 @@ class SessionToken(FromServer):
 
 
 class SessionGoaway(FromServer):
+    """This gateway is closing: connect again after a random part of `after_ms`, and resume."""
+
     TYPE: ClassVar[str] = "session.goaway"
 
     action: str
@@ -192,12 +146,16 @@ class SessionNote(FromServer):
 
 
 class Ack(FromServer):
+    """The message `re` was carried out, durably. What is in `value` says the message that it answers."""
+
     TYPE: ClassVar[str] = "ack"
 
     value: dict[str, Any]
 
 
 class Error(FromServer):
+    """The message `re` was refused; without `re`, what was received made no sense."""
+
     TYPE: ClassVar[str] = "error"
 
     reason: str
@@ -207,6 +165,8 @@ class Error(FromServer):
 
 
 class CallQueued(FromServer):
+    """The call waits in the line of its queue."""
+
     TYPE: ClassVar[str] = "call.queued"
 
     call_id: str
@@ -217,6 +177,8 @@ class CallQueued(FromServer):
 
 
 class CallCallback(FromServer):
+    """The customer need not stay: asked for, or a limit; the call keeps its place."""
+
     TYPE: ClassVar[str] = "call.callback"
 
     call_id: str
@@ -224,12 +186,16 @@ class CallCallback(FromServer):
 
 
 class CallRinging(FromServer):
+    """An agent is being asked, or several."""
+
     TYPE: ClassVar[str] = "call.ringing"
 
     call_id: str
 
 
 class CallWaiting(FromServer):
+    """Nobody took it: the call waits again, at its old place."""
+
     TYPE: ClassVar[str] = "call.waiting"
 
     call_id: str
@@ -237,6 +203,8 @@ class CallWaiting(FromServer):
 
 
 class CallMoved(FromServer):
+    """The call waits in another queue now, at the same queued-at time."""
+
     TYPE: ClassVar[str] = "call.moved"
 
     call_id: str
@@ -245,6 +213,8 @@ class CallMoved(FromServer):
 
 
 class CallMatched(FromServer):
+    """An agent has accepted; the room opens."""
+
     TYPE: ClassVar[str] = "call.matched"
 
     call_id: str
@@ -252,6 +222,8 @@ class CallMatched(FromServer):
 
 
 class RtcRoom(FromServer):
+    """The room is open: send `rtc.sdp_offer` for this attempt; a higher attempt replaces a lower one."""
+
     TYPE: ClassVar[str] = "rtc.room"
 
     call_id: str
@@ -259,6 +231,8 @@ class RtcRoom(FromServer):
 
 
 class RtcRoomLost(FromServer):
+    """The room is gone; a new `rtc.room` follows, or `call.ended`."""
+
     TYPE: ClassVar[str] = "rtc.room_lost"
 
     call_id: str
@@ -277,6 +251,8 @@ class RtcRestart(FromServer):
 
 
 class CallParty(FromServer):
+    """A party has joined the room, or has left it."""
+
     TYPE: ClassVar[str] = "call.party"
 
     call_id: str
@@ -295,12 +271,16 @@ class RecordState(FromServer):
 
 
 class CallConnected(FromServer):
+    """Both parties are there, and what must be recorded is being recorded."""
+
     TYPE: ClassVar[str] = "call.connected"
 
     call_id: str
 
 
 class CallEnded(FromServer):
+    """The call is over."""
+
     TYPE: ClassVar[str] = "call.ended"
 
     call_id: str
@@ -314,6 +294,8 @@ class CallEnded(FromServer):
 
 
 class QueueUpdate(FromServer):
+    """Where the call stands in its line, at most every 2 s; no event."""
+
     TYPE: ClassVar[str] = "queue.update"
 
     call_id: str
@@ -322,6 +304,8 @@ class QueueUpdate(FromServer):
 
 
 class AgentState(FromServer):
+    """The agent is ready, not ready or offline from now on."""
+
     TYPE: ClassVar[str] = "agent.state"
 
     activity: str
@@ -329,6 +313,8 @@ class AgentState(FromServer):
 
 
 class ReservationAccepted(FromServer):
+    """The call is this agent's; it is being connected."""
+
     TYPE: ClassVar[str] = "reservation.accepted"
 
     reservation_id: str
@@ -347,6 +333,8 @@ class ReservationJoint(FromServer):
 
 
 class ReservationClosed(FromServer):
+    """It rings here no more."""
+
     TYPE: ClassVar[str] = "reservation.closed"
 
     reservation_id: str
@@ -356,6 +344,8 @@ class ReservationClosed(FromServer):
 
 
 class CallRequeued(FromServer):
+    """The call left this agent and waits again."""
+
     TYPE: ClassVar[str] = "call.requeued"
 
     call_id: str
@@ -363,6 +353,8 @@ class CallRequeued(FromServer):
 
 
 class WrapUpExtended(FromServer):
+    """There is more time for the work after the call."""
+
     TYPE: ClassVar[str] = "wrapup.extended"
 
     call_id: str
@@ -370,6 +362,8 @@ class WrapUpExtended(FromServer):
 
 
 class WrapUpEnded(FromServer):
+    """The work after the call is done, or its time is over."""
+
     TYPE: ClassVar[str] = "wrapup.ended"
 
     call_id: str

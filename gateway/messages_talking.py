@@ -24,6 +24,8 @@ class CallInvited(FromServer):
 
 
 class InvitationAccepted(FromServer):
+    """The customer has come: the call waits, for the agent who invited."""
+
     TYPE: ClassVar[str] = "invitation.accepted"
 
     call_id: str
@@ -62,6 +64,8 @@ class CallOwner(FromServer):
 
 
 class CallHold(FromServer):
+    """The customer is on hold, or back."""
+
     TYPE: ClassVar[str] = "call.hold"
 
     call_id: str

@@ -12,6 +12,8 @@ from gateway.messages import FromServer
 
 
 class QueueRow(Struct):
+    """A queue on the board `queues`."""
+
     queue_id: str
     name: dict[str, str]
     """By language."""
@@ -27,6 +29,8 @@ class QueueRow(Struct):
 
 
 class AgentRow(Struct):
+    """An agent on the board `agents`."""
+
     agent_id: str
     name: str
     activity: str

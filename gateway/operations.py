@@ -90,6 +90,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     """The answer's `Location`, with the answer's fields: `/v1/calls/{call_id}`."""
     media_type: str = "application/json"
     """Of the answer. Other than JSON: the handler returns a response of aiohttp."""
+    other_media_types: tuple[str, ...] = ()
+    """What `Accept` may ask for instead."""
     headers: tuple[str, ...] = ()
     """Headers of the request that matter to the handler, beside those that matter to all."""
     is_audited: bool | None = None

@@ -58,7 +58,7 @@ async def remove(speaker: Speaker, message_id: str, data: said.PartyRemove) -> d
     return await speaker.value_of(work)
 
 
-async def hold(speaker: Speaker, message_id: str, data: said.CallHold) -> dict[str, Any]:
+async def hold(speaker: Speaker, message_id: str, data: said.SetCallHold) -> dict[str, Any]:
     """Put the customer on hold, or take the customer back."""
     work = _call(speaker, data.call_id).set_hold(
         data.is_held, principal=speaker.identity.principal, command_id=message_id

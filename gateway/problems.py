@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import structlog
 from aiohttp import web
+from msgspec import Struct
 
 from actors.logs import write_lines
 from actors.tracing import begin_trace
@@ -55,6 +56,21 @@ REASON_BY_STATUS = {400: "malformed", 404: "not_found", 405: "not_found", 413: "
 log = structlog.get_logger("gateway.http")
 
 
+class Problem(Struct, omit_defaults=True):
+    """A problem document (RFC 9457)."""
+
+    type: str
+    """`urn:tellerhall:problem:` and the reason."""
+    title: str
+    status: int
+    detail: str
+    """For people; in the page of the protocol, where it is more."""
+    reason: str
+    """For programs. New ones may come: judge one that is not known by the status."""
+    then: str = ""
+    """`message`: a limit refused the call, and the customer is to be asked for a message; `detail` is what to tell."""
+
+
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """Return `value` as JSON that nobody may keep."""
     return web.Response(
@@ -73,14 +89,8 @@ def problem_response(refused: Refused, status: int = 0) -> web.Response:
         headers["Retry-After"] = str(max(1, round(refused.retry_after_ms / 1000)))
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    document = {
-        "type": f"urn:tellerhall:problem:{refused.reason}",
-        "title": refused.reason.replace("_", " "),
-        "status": status,
-        "detail": refused.detail,
-        "reason": refused.reason,
-        **({"then": refused.then} if refused.then else {}),
-    }
+    kind, title = f"urn:tellerhall:problem:{refused.reason}", refused.reason.replace("_", " ")
+    document = Problem(kind, title, status, refused.detail, refused.reason, refused.then)
     return web.Response(body=msgspec.json.encode(document), status=status, content_type=PROBLEM, headers=headers)
 
 

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 
 from dispatch.plan import Id
 from dispatch.wishes import EXCLUDED_MAX, Skills, Wishes
-from gateway import agent, answers, customer, documents, parties
+from gateway import agent, answers, customer, documents, histories, parties
 from gateway import client_messages as said
 from gateway.client_fields import (
     CreditMs,
@@ -155,7 +155,7 @@ async def end_call(asked: Asked) -> Any:
 
 async def request_callback(asked: Asked) -> Any:
     """The call keeps its place."""
-    return await customer.request_callback(asked.speaker, asked.command_id, said.CallCallback(asked.path["id"]))
+    return await customer.request_callback(asked.speaker, asked.command_id, said.AskCallback(asked.path["id"]))
 
 
 async def transfer(asked: Asked) -> Any:
@@ -191,14 +191,14 @@ async def supervise(asked: Asked) -> Any:
     return await parties.supervise(speaker, asked.command_id, asked.path["id"], body.mode, body.supervisor_id)
 
 
-async def show_history(asked: Asked) -> documents.History:
+async def show_history(asked: Asked) -> histories.History:
     """In order; for as long as the archive is kept."""
     speaker = asked.speaker
     call = speaker.hall.call(asked.path["id"], speaker.identity.division_id)
     events = await speaker.within_time(call.history())
     if not events:
         raise Refused("not_found", "no such call")
-    return documents.History([documents.event_document(event) for event in events])
+    return histories.history_of(events)
 
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -322,6 +322,6 @@ OPERATIONS: tuple[Operation, ...] = (
         roles=STAFF,
         whose="call",
         is_audited=True,
-        answer=documents.History,
+        answer=histories.History,
     ),
 )
