@@ -30,7 +30,8 @@ _current: ContextVar[str] = ContextVar("traceparent", default="")
 
 def new_traceparent() -> str:
     """Begin a trace."""
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    ids = secrets.token_hex(24)
+    return f"00-{ids[:32]}-{ids[32:]}-01"
 
 
 def is_traceparent(text: str) -> bool:

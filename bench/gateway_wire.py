@@ -165,6 +165,12 @@ class Wire:
             return
         self._peer_by_fd[sock.fileno()] = peer
         self._epoll.register(sock.fileno(), select.EPOLLOUT)
+        self.at(peer.began_s + HANDSHAKE_S, lambda: self._give_up(peer, sock))
+
+    def _give_up(self, peer: Peer, sock: socket.socket) -> None:
+        """As a page does, which has not been greeted in time."""
+        if peer.sock is sock and not peer.is_greeted:
+            self._lose(peer, "not greeted")
 
     def _connect_tls(self, peer: Peer) -> None:
         """The handshake may block: it is measured what it costs in memory, not how fast it is."""

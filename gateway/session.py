@@ -339,10 +339,12 @@ class Session:
                 )
             envelope = self._codec.envelope(payload)
             re = envelope.id
-            begin_trace(envelope.traceparent)
             self._services.metrics.count_received(envelope.type)
+            if envelope.type == said.SessionPong.TYPE:
+                return  # Most of what comes: it has said all by coming, and gets no trace of its own.
+            begin_trace(envelope.traceparent)
             data = self._codec.data(envelope, self.identity.role)
-            if isinstance(data, said.SessionPong | said.SessionAck):
+            if isinstance(data, said.SessionAck):
                 return
             if self._is_call_over and isinstance(data, said.CallRequest):
                 await self._go(self.identity.division_id, None)
