@@ -8,6 +8,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from actors import wiring
 from actors.backup import BackupFailed, Source, take_backup
 from actors.backup_manifest import BackupDamaged, Manifest
 from actors.configuration import Configuration
+from actors.logs import configure_logging
 from actors.restore import RestoreRefused, Target, restore_backup
 from actors.store import EmbeddedStore, StoreFailed, StoreFolderTaken
 from actors.store_client import StoreUnavailable
@@ -60,6 +62,7 @@ def _restore(options: argparse.Namespace, configuration: Configuration) -> int:
 
 def _run(name: str, work: Coroutine[Any, Any, Manifest], path: Path) -> int:
     os.umask(wiring.PRIVATE_UMASK)
+    configure_logging()
     try:
         manifest = asyncio.run(work)
     except BackupDamaged as error:
@@ -80,7 +83,8 @@ def _failed(name: str, text: str) -> int:
 
 def _summary(manifest: Manifest) -> list[str]:
     size = sum(one.bytes for one in manifest.files)
-    lines = [f"{len(manifest.files)} files, {size} bytes, as of {manifest.cut_at_ms} ms since 1970"]
+    as_of = datetime.fromtimestamp(manifest.cut_at_ms / 1_000, UTC).isoformat(sep=" ", timespec="milliseconds")
+    lines = [f"{len(manifest.files)} files, {size} bytes, as of {as_of}"]
     for division_id, one in manifest.divisions.items():
         lines.append(f"  division {division_id}: {one.calls_count} calls, journal up to batch {one.last_batch}")
     lines.append(f"  {manifest.people_count} personal records, {manifest.recordings_count} recordings")
