@@ -39,6 +39,8 @@ Host = Annotated[str, Meta(min_length=1, max_length=253)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Milliseconds = Annotated[int, Meta(ge=100, le=600_000)]
 Origin = Annotated[str, Meta(pattern=r"^https?://[^/\s]+$")]
+Rate = Annotated[float, Meta(ge=0.1, le=100_000)]
+Network = Annotated[str, Meta(pattern=r"^[0-9A-Fa-f.:]{2,39}(/[0-9]{1,3})?\Z")]
 StoreUrl = Annotated[str, Meta(pattern=r"^\S*$")]
 
 TurnUrl = Annotated[str, Meta(pattern=r"^turns?:[^\s?]+(\?transport=(udp|tcp))?$")]
@@ -83,8 +85,20 @@ class GatewaySection(_Section, frozen=True):
     ice_transport_policy: Literal["all", "relay"] = "all"
     connections_max: Count = 18_000
     upgrades_per_s: Count = 1_500
-    messages_per_s: Annotated[float, Meta(ge=0.1, le=100_000)] = 20.0
+    messages_per_s: Rate = 20.0
     messages_burst: Count = 60
+    connects_per_s: Rate = 5.0
+    connects_burst: Count = 100
+    staff_requests_per_s: Rate = 500.0
+    staff_requests_burst: Count = 2_000
+    requests_per_s: Rate = 100.0
+    requests_burst: Count = 2_000
+    connections_per_address_max: Count = 2_000
+    failed_logins_per_s: Rate = 1.0
+    failed_logins_burst: Count = 50
+    admission_target_ms: Annotated[int, Meta(ge=10, le=15_000)] = 500
+    trusted_proxies: list[Network] = field(default_factory=list)
+    unlimited_networks: list[Network] = field(default_factory=lambda: ["127.0.0.0/8", "::1/128"])
     ping_ms: Milliseconds = 25_000
     command_timeout_ms: Milliseconds = 15_000
     metrics_host: Host = "127.0.0.1"
@@ -247,6 +261,11 @@ def _contradictions(configuration: Configuration) -> Iterator[Problem]:
     if gateway.jwks_url and gateway.jwks_file:
         yield Problem("gateway.jwks_url", repr(gateway.jwks_url), "jwks_file and jwks_url: one of the two at most")
     yield from _turn_contradictions(gateway)
+    for name in ("trusted_proxies", "unlimited_networks"):
+        for index, network in enumerate(getattr(gateway, name)):
+            if not _is_network(network):
+                what = "allowed is an address or a network, as 10.0.0.0/8"
+                yield Problem(f"gateway.{name}[{index}]", repr(network), what)
     if ":" in configuration.media.host:
         yield Problem("media.host", repr(configuration.media.host), "allowed is an IPv4 address or a name")
     for index, address in enumerate(configuration.media.advertised_addresses):
@@ -314,6 +333,14 @@ def _reaches(host: str, address: str) -> bool:
 def _is_ipv4(text: str) -> bool:
     try:
         ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
     except ValueError:
         return False
     return True

@@ -53,16 +53,17 @@ async def invite_customer(
 ) -> dict[str, Any]:
     """Ask a customer to come to a call of one's own; `agent_id` is for staff, who say whose it will be."""
     agent = speaker.hall.agent(agent_id or speaker.identity.subject, speaker.identity.division_id)
-    work = agent.invite(
-        speaker.call_id_for(message_id),
-        data.customer_id,
-        data.queue_id,
-        data.business_reference,
-        data.valid_ms,
-        principal=speaker.identity.principal,
-        command_id=message_id,
-    )
-    return await speaker.value_of(work)
+    async with speaker.beginning_call():
+        work = agent.invite(
+            speaker.call_id_for(message_id),
+            data.customer_id,
+            data.queue_id,
+            data.business_reference,
+            data.valid_ms,
+            principal=speaker.identity.principal,
+            command_id=message_id,
+        )
+        return await speaker.value_of(work)
 
 
 async def report_connected(speaker: Speaker, message_id: str, data: said.ReportCallConnected) -> dict[str, Any]:

@@ -42,20 +42,20 @@ async def request_call(
     """
     customer_id = customer_id or speaker.identity.subject
     call_id = speaker.call_id_for(message_id)
-    # Before the command: the name must be there when the reservation rings, which may be in the very same step.
-    await speaker.remember_customer(customer_id, data.display_name)
-    call = speaker.hall.call(call_id, speaker.identity.division_id)
-    value = await speaker.value_of(
-        call.request(
-            customer_id,
-            data.queue_id,
-            data.business_reference,
-            data.is_consented,
-            wishes or wishes_of(data),
-            principal=speaker.identity.principal,
-            command_id=message_id,
+    async with speaker.beginning_call():
+        # Before the command: the name must be there when the reservation rings, which may be in the very same step.
+        await speaker.remember_customer(customer_id, data.display_name)
+        value = await speaker.value_of(
+            speaker.hall.call(call_id, speaker.identity.division_id).request(
+                customer_id,
+                data.queue_id,
+                data.business_reference,
+                data.is_consented,
+                wishes or wishes_of(data),
+                principal=speaker.identity.principal,
+                command_id=message_id,
+            )
         )
-    )
     return {"call_id": call_id, **value}
 
 

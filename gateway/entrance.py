@@ -11,6 +11,7 @@ Not here: the conversation (`gateway/session.py`).
 """
 
 import asyncio
+import random
 
 import msgspec
 import structlog
@@ -32,6 +33,7 @@ BEARER_SUBPROTOCOL = "bearer."
 TICKET_SUBPROTOCOL = "ticket."
 CLOSE_CODE_BY_REASON = {"not_signed_in": 4001, "token_expired": 4002, "wrong_role": 4003, "ticket_unknown": 4005}
 """Others, as when the store does not answer, are no fault of the client's: 1011, come again."""
+RETRY_SPREAD_MS = 20_000
 RETRY_AFTER_MS = 5_000
 """When this process is full or has accepted too many in this second."""
 
@@ -92,7 +94,9 @@ class Entrance:
         if self._bucket is None:
             self._bucket = TokenBucket(settings.upgrades_per_s, settings.upgrades_per_s, now_s)
         if self.is_closing or len(self._roster) >= settings.connections_max or not self._bucket.take(now_s):
-            raise Refused("overloaded", "no room for a connection here now", retry_after_ms=RETRY_AFTER_MS)
+            # A storm's clients come back one by one: each is told another time.
+            wait_ms = RETRY_AFTER_MS + int(random.random() * RETRY_SPREAD_MS)
+            raise Refused("overloaded", "no room for a connection here now", retry_after_ms=wait_ms)
 
     async def _identify(self, request: web.Request, token: str) -> Identity:
         if token.startswith(TICKET_SUBPROTOCOL):

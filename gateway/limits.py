@@ -33,9 +33,6 @@ BACKLOG = 4_096
 
 BUCKETS_MAX = 20_000
 """Names whose rate is remembered, of each kind: 4 MiB. The one unheard for longest is forgotten, and has a full burst then."""
-CONNECTS_PER_S = 5.0
-CONNECTS_BURST = 100
-"""Upgrades of one client. A page that comes back does so every second at most; each costs the hall a subscription."""
 CONNECTIONS_PER_CLIENT_MAX = 8
 """Of one client at a time: one that counts, and those being closed because it came."""
 OFFERS_PER_S = 1.0

@@ -162,6 +162,8 @@ class Error(FromServer):
     detail: str
     then: str | UnsetType = UNSET
     """`message`: a limit refused the call, and the customer is asked for a message; `detail` is what to tell."""
+    retry_after_ms: int | UnsetType = UNSET
+    """Sooner it would be refused again."""
 
 
 class CallQueued(FromServer):

@@ -70,7 +70,7 @@ class Rates:
         self._failures = Buckets(settings.failed_logins_per_s, settings.failed_logins_burst)
         self._messages = Buckets(settings.messages_per_s, settings.messages_burst)
         self._staff = Buckets(settings.staff_requests_per_s, settings.staff_requests_burst)
-        self._connects = Buckets(limits.CONNECTS_PER_S, limits.CONNECTS_BURST)
+        self._connects = Buckets(settings.connects_per_s, settings.connects_burst)
         self._offers = Buckets(limits.OFFERS_PER_S, limits.OFFERS_BURST)
 
     # -- addresses

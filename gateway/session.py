@@ -364,7 +364,8 @@ class Session:
     def _refuse(self, refused: Refused, re: str = "") -> None:
         self._services.metrics.count_refusal(refused.reason)
         self._note("refused", "", refused.reason)
-        self.connection.say(wire.Error(refused.reason, refused.detail, refused.then or UNSET), re=re or refused.re)
+        error = wire.Error(refused.reason, refused.detail, refused.then or UNSET, refused.retry_after_ms or UNSET)
+        self.connection.say(error, re=re or refused.re)
         if refused.reason in MISUNDERSTOOD:
             self._misunderstanding_count += 1
             if self._misunderstanding_count >= MISUNDERSTANDINGS_MAX:

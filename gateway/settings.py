@@ -62,6 +62,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     """A busy agent desktop sends fewer than 2 in a second."""
     messages_burst: int = 60
     """Of one client, over REST, its WebSocket and its reconnects together."""
+    connects_per_s: float = 5.0
+    connects_burst: int = 100
+    """Upgrades of one client. A page that comes back does so every second at most; each costs the hall a subscription."""
     staff_requests_per_s: float = 500.0
     staff_requests_burst: int = 2_000
     """Of one supervisor or operator over REST: the bank's own systems, which speak for many."""
@@ -72,6 +75,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     failed_logins_per_s: float = 1.0
     failed_logins_burst: int = 50
     """Of one address: enough for a branch whose tokens all end at once."""
+    admission_target_ms: int = 500
+    """Commands slower than this, all of them: fewer calls are let begin at a time, until half of it is kept."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks whose `X-Forwarded-*` headers are believed."""
     unlimited_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")

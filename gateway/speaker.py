@@ -10,6 +10,7 @@ Not here: what may be wanted (`gateway/talk.py`, `gateway/customer.py`, `gateway
 import asyncio
 import uuid
 from collections.abc import Awaitable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from actors.audit import Audit
@@ -17,6 +18,7 @@ from actors.hall import Hall, HallUnavailable
 from actors.tickets import Tickets
 from dispatch.effects import Reply
 from dispatch.views import CallView
+from gateway.admission import Admission
 from gateway.auditing import Auditor
 from gateway.boards import Boards
 from gateway.identity import Identity
@@ -43,7 +45,18 @@ T = TypeVar("T")
 class Services:
     """What all speakers of one gateway share."""
 
-    __slots__ = ("auditor", "boards", "hall", "metrics", "overview", "people", "rates", "settings", "tickets")
+    __slots__ = (
+        "admission",
+        "auditor",
+        "boards",
+        "hall",
+        "metrics",
+        "overview",
+        "people",
+        "rates",
+        "settings",
+        "tickets",
+    )
 
     def __init__(self, hall: Hall, settings: Settings, tickets: Tickets, audit: Audit) -> None:
         self.auditor = Auditor(audit, settings.gateway_id)
@@ -55,6 +68,7 @@ class Services:
         self.overview = Overview(hall, settings)
         self.boards = Boards(hall, self.overview, settings)
         self.rates = Rates(settings)
+        self.admission = Admission(settings.admission_target_ms)
 
 
 class Speaker:
@@ -93,7 +107,7 @@ class Speaker:
 
     async def value_of(self, work: Awaitable[Reply]) -> dict[str, Any]:
         """Return what the command answered; raises `Refused` where it said no."""
-        reply = await self.within_time(work)
+        reply = await self.services.admission.measured(self.identity.division_id, self.within_time(work))
         value = reply.value or {}
         if reply.reason:
             # `already_in_call` and `call_exists` name the call that is in the way; a page shows that one instead. A limit says
@@ -102,6 +116,10 @@ class Speaker:
             reason = self._told(reply.reason)
             raise Refused(reason, str(detail), then="message" if value.get("then") == "message" else "")
         return value
+
+    def beginning_call(self) -> AbstractAsyncContextManager[None]:
+        """Hold a place among those who begin a call; entering raises `Refused` where there are too many."""
+        return self.services.admission.newcomer(self.identity.division_id, self.identity.principal)
 
     def _told(self, reason: str) -> str:
         return "not_yours" if reason in HIDDEN and self.identity.role in ("customer", "agent") else reason
