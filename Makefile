@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 ENGINE := $(BIN)/python setup.py -q engine
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test test-fast engine check lock loadtest soak bench-engine bench-estimate bench-shard bench-move bench-media bench-gateway clean chromium redis-server coturn
+.PHONY: run test test-fast engine check lock loadtest soak fuzz bench-engine bench-estimate bench-shard bench-move bench-media bench-gateway clean chromium redis-server coturn
 
 run: $(VENV)/.installed ## start Tellerhall on this machine with the demo hall
 	@$(ENGINE)
@@ -37,6 +37,10 @@ check: $(VENV)/.installed-dev ## format, lint, types, import contracts
 soak: $(VENV)/.installed-dev ## engine and twin walk through random halls for an hour; SOAK_S=60: a minute
 	@$(ENGINE)
 	$(BIN)/python -m tests.engine.soak
+
+fuzz: $(VENV)/.installed-dev ## fuzzers before a real gateway for ten minutes each; FUZZ_S=60: a minute
+	@$(ENGINE)
+	FUZZ_S=$(or $(FUZZ_S),600) $(PYTEST) -x --timeout=0 tests/gateway/test_fuzz.py
 
 loadtest: $(VENV)/.installed-dev ## a minute of 300 virtual customers and 60 virtual agents; results in out/loadtest
 	@$(ENGINE)

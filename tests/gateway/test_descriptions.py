@@ -25,6 +25,7 @@ from gateway.schemas import field_docs
 from gateway.translation import _TABLES, Known, message_of
 from tests.gateway.client import Visitor
 
+PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
 ASYNCAPI_SCHEMA = Path(__file__).parent / "asyncapi" / "3.0.0.json"
 REST: dict[str, Any] = json.loads(openapi.openapi())
 MESSAGES: dict[str, Any] = json.loads(asyncapi.asyncapi())
@@ -94,6 +95,14 @@ def test_every_message_is_described_in_words() -> None:
         sends = MESSAGES["operations"][f"{role}Sends"]["messages"]
         assert len({one["$ref"] for one in sends}) == len(types)
         assert len(MESSAGES["operations"][f"{role}Gets"]["messages"]) == len(SERVER_TYPES[role])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("role", list(CLIENT_TYPES))
+def test_every_message_stands_in_the_page(role: Any) -> None:
+    """Given what a role sends and gets; then docs/protocol.md names each."""
+    page = PROTOCOL.read_text()
+    types = {*CLIENT_TYPES[role], *(kind.TYPE for kind in SERVER_TYPES[role])}
+    assert sorted(name for name in types if f"`{name}`" not in page) == []
 
 
 @pytest.mark.parametrize("name", list(MESSAGES["components"]["messages"]))
