@@ -8,22 +8,23 @@ BIN := $(VENV)/bin
 DATA ?= data
 PYTEST := $(BIN)/python -m pytest
 ENGINE := $(BIN)/python setup.py -q engine
+TYPESCRIPT := 5.9.3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test test-fast engine check lock loadtest soak fuzz bench-engine bench-estimate bench-shard bench-move bench-media bench-gateway clean chromium redis-server coturn
+.PHONY: run test test-fast engine check lock loadtest soak fuzz bench-engine bench-estimate bench-shard bench-move bench-media bench-gateway clean chromium redis-server coturn typescript
 
 run: $(VENV)/.installed ## start Tellerhall on this machine with the demo hall
 	@$(ENGINE)
 	@$(BIN)/tellerhall up --data $(DATA) $(ARGS)
 
-test: check chromium redis-server coturn ## everything CI checks; the engine's own tests in both modes
+test: check chromium redis-server coturn typescript ## everything CI checks; the engine's own tests in both modes
 	@$(ENGINE)
 	$(PYTEST) tests
 	TELLERHALL_COMPILED=0 $(PYTEST) tests/engine tests/scenarios
 
 test-fast: $(VENV)/.installed-dev ## no browser, no cluster
 	@$(ENGINE)
-	$(PYTEST) -m "not ray and not browser" tests
+	$(PYTEST) -m "not ray and not browser and not node" tests
 
 engine: $(VENV)/.installed-dev ## compile the engine, as the others do by themselves
 	@$(ENGINE)
@@ -86,3 +87,12 @@ coturn:
 	@command -v turnserver >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	  && apt-get -qq update && apt-get -qq install -y --no-install-recommends coturn >/dev/null; } \
 	  || { echo "The TURN tests need Debian's coturn: apt-get install coturn"; exit 1; }
+
+typescript: $(VENV)/typescript/$(TYPESCRIPT) ## the compiler that checks the pages' types; it builds nothing
+
+$(VENV)/typescript/$(TYPESCRIPT): | $(VENV)/bin/python
+	@command -v npm >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get -qq update && apt-get -qq install -y --no-install-recommends nodejs npm >/dev/null; } \
+	  || { echo "The check of the pages' types needs Node.js: apt-get install nodejs npm"; exit 1; }
+	npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix $(VENV)/typescript typescript@$(TYPESCRIPT)
+	@touch $@

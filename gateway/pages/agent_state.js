@@ -10,7 +10,7 @@ import { callFrom, reduceCall } from "./call_state.js";
 
 /** @typedef {import("./call_state.js").Call} Call */
 /** @typedef {import("./bank.js").Queue} Queue */
-/** @typedef {{reservation_id: string, call_id: string, queue_id: string, expires_at_ms: number, attempt: number, waited_ms: number, customer: string, business_reference: string, why: string, key?: number, rings_ms: number}} Reservation */
+/** @typedef {{reservation_id: string, call_id: string, queue_id: string, expires_at_ms: number, attempt: number, waited_ms: number, customer: string, business_reference: string, media: string, why: string, key?: number, rings_ms: number}} Reservation */
 /** @typedef {{call_id: string, until_ms: number, kind: string, since_ms: number}} WrapUp */
 /** @typedef {{call_id: string, customer: string, queue_id: string, talked_ms: number, business_reference: string}} Passed */
 /** @typedef {{family: "closed" | "agent_ended", reason: string, at_ms: number}} Notice */
