@@ -91,6 +91,7 @@ class Gateway:
         self._rest = Rest(self._services, verifier)
         self._health = Health(self._services)
         self._rounds = Rounds(self._roster, self._services)
+        self._describing = asyncio.Lock()
         self._runners: list[web.AppRunner] = []
         self._porters: list[Porter] = []
 
@@ -203,9 +204,16 @@ class Gateway:
         for path in PAGE_BY_PATH:
             router.add_get(path, _page)
         for path in DOCUMENT_BY_PATH:
-            router.add_get(path, _description)
+            router.add_get(path, self._describe)
         router.add_static("/pages", PAGES_FOLDER, follow_symlinks=False)
         return application
+
+    async def _describe(self, request: web.Request) -> web.Response:
+        """For everybody: what the interface is like is no secret, and a page cannot send a token with a link."""
+        async with self._describing:
+            # Making one takes 0.4 s, once: beside the loop, so that whoever asks first stops nobody's session.
+            body = await asyncio.to_thread(DOCUMENT_BY_PATH[request.path])
+        return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-cache"})
 
     def _metrics_application(self) -> web.Application:
         application = self._new_application()
@@ -230,12 +238,6 @@ class Gateway:
 async def _page(request: web.Request) -> web.StreamResponse:
     # The ETag of the file decides; a page that is kept longer would speak an older protocol to a newer server.
     return web.FileResponse(PAGES_FOLDER / PAGE_BY_PATH[request.path], headers={"Cache-Control": "no-cache"})
-
-
-async def _description(request: web.Request) -> web.Response:
-    # For everybody: what the interface is like is no secret, and a page cannot send a token with a link.
-    body = DOCUMENT_BY_PATH[request.path]()
-    return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-cache"})
 
 
 def listening_socket(host: str, port: int, is_shared: bool = False) -> socket.socket:

@@ -144,6 +144,7 @@ SERVER_SAMPLES: dict[str, wire.FromServer] = {
     "ack": wire.Ack({"call_id": CALL_ID}),
     "error": wire.Error("already_in_call", CALL_ID),
     "error then": wire.Error("queue_closed", "Back at nine", "message"),
+    "error wait": wire.Error("overloaded", "try again with the same id", retry_after_ms=1_200),
     "call.queued": wire.CallQueued(CALL_ID, "loans", AT_MS, "room"),
     "call.queued callback": wire.CallQueued(CALL_ID, "loans", AT_MS, "room", True),
     "call.callback": wire.CallCallback(CALL_ID, "asked"),

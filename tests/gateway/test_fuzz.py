@@ -126,6 +126,23 @@ async def test_sockets(visitor: Visitor, token: Token, subprotocol: str) -> None
         run += 1
 
 
+@pytest.mark.parametrize("role", ROLES)
+async def test_any_number_resumes(visitor: Visitor, token: Token, role: str) -> None:
+    """Given a client that claims to have seen whatever number; then it is greeted, and its next message answered; what is no
+    number is refused by name."""
+    for resume in (0, 1, 2**31, 10**18 - 1):
+        client = await visitor.greeted(token(role, SUBJECT_BY_ROLE[role]), resume=resume)
+        assert client.messages[0]["type"] in ("session.welcome", "session.resumed", "session.reset")
+        assert (await client.ask("call.fly"))["data"]["reason"] == "unknown_type"
+        await client.socket.close()
+    for resume in ("-1", "1e3", "", "9" * 19, "٣", "%00"):
+        url = f"{visitor.base}/v1/ws?resume={resume}"
+        headers = {"Authorization": f"Bearer {token(role, SUBJECT_BY_ROLE[role])}"}
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await visitor.http.ws_connect(url, protocols=(JSON,), headers=headers)
+        assert refused.value.status == 400
+
+
 def talking(visitor: Visitor, signed: str, subprotocol: str) -> Callable[[list[Any]], None]:
     """A conversation as hypothesis calls it, from its thread; it is held in the gateway's loop."""
     loop = asyncio.get_running_loop()

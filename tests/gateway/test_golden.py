@@ -35,6 +35,17 @@ def test_every_message_has_its_line(file: str) -> None:
     assert list(GOLDEN[file]) == list(samples)
 
 
+def test_every_field_stands_in_a_line() -> None:
+    """Given each message; then each of its fields is in one of its samples: a field that came later is not forgotten."""
+    for samples in (SERVER_SAMPLES, CLIENT_SAMPLES):
+        seen: dict[type[Any], set[str]] = {}
+        for one in samples.values():
+            seen.setdefault(type(one), set()).update(msgspec.to_builtins(one))
+        assert {kind.__name__: set(kind.__struct_fields__) - fields for kind, fields in seen.items()} == {
+            kind.__name__: set() for kind in seen
+        }
+
+
 @pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
 @pytest.mark.parametrize("name", list(SERVER_SAMPLES))
 def test_the_server_writes_the_same_bytes(name: str, codec: Codec) -> None:
