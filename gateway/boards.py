@@ -160,7 +160,11 @@ class Boards:
             watch.at_ms = _now_ms()
             watch.delta, watch.snapshot = self._share(board.delta(), watch.at_ms), None
         for connection in list(watch.told):
-            self._tell_one(watch, connection)
+            try:
+                self._tell_one(watch, connection)
+            except Exception:
+                # Otherwise this board's task would end, and all its watchers see a picture that stands still.
+                log.exception("board_not_told", board=board.name, division_id=board.division_id)
         return len(rows)
 
     async def _read(self, name: str, division_id: str) -> list[Row]:

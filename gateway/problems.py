@@ -25,6 +25,8 @@ PROBLEM = "application/problem+json"
 TRACEPARENT = "traceparent"
 CALL_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 """What may stand in a log; a path may hold anything."""
+UNLOGGED = frozenset({401, 429})
+"""Anybody can cause these, and nothing was changed: they are counted, and as lines would push the others out of the log."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -107,7 +109,8 @@ def problem_middleware(metrics: Metrics) -> Any:
         metrics.count_request(route, request.method, response.status)
         if request.method != "GET" and not response.prepared:
             response.headers[TRACEPARENT] = traceparent
-            _note(request, route, response)
+            if response.status not in UNLOGGED:
+                _note(request, route, response)
         return response
 
     return middleware
