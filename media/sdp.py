@@ -98,7 +98,7 @@ def check_offer(text: str, flow: Flow = "both") -> Offer:
 def finish_answer(text: str, flow: Flow = "both") -> str:
     """Ask for Opus with in-band error correction: audio is not repaired by NACK, so FEC is what hides a loss.
 
-    Where one way was asked for, say that RTCP is never apart from RTP (RFC 9725 section 4.5.1, RFC 8858).
+    Where one way was asked for, say that RTCP is never apart from RTP (RFC 9725 section 4.4.1, RFC 8858).
     """
     if flow != "both":
         text = text.replace("a=rtcp-mux\r\n", "a=rtcp-mux\r\na=rtcp-mux-only\r\n")
