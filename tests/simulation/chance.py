@@ -7,6 +7,7 @@ its seed alone. Each process reads its own wall clock, which may be wrong; the m
 import gc
 import os
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
@@ -44,6 +45,9 @@ def ruled(loop: VirtualLoop, seed: int, log: Log) -> Iterator[None]:
                 patches.enter_context(patch.object(target, name, new))
             patches.enter_context(patch.object(os, "urandom", chance.randbytes))
             patches.enter_context(patch.object(random, "_urandom", chance.randbytes))
+            for module in _loggers():
+                # One that was used before this run may hold on to what was configured then.
+                patches.enter_context(patch.object(module, "log", structlog.get_logger()))
             yield
     finally:
         structlog.configure(**logging)
@@ -63,6 +67,11 @@ def _clocks(loop: VirtualLoop) -> list[tuple[Any, str, Callable[[], Any]]]:
         (time, "monotonic_ns", lambda: loop.now_ns),
         (time, "monotonic", lambda: loop.now_ns / 1e9),
     ]
+
+
+def _loggers() -> list[Any]:
+    names = sorted(name for name in sys.modules if name.startswith(("actors.", "media.", "tests.simulation.")))
+    return [sys.modules[name] for name in names if hasattr(sys.modules[name], "log")]
 
 
 def _teller(log: Log) -> Callable[[Any, str, MutableMapping[str, Any]], str]:

@@ -16,6 +16,7 @@ Not here: time and chance as the product reads them (`chance`), messages between
 import asyncio
 import contextvars
 import heapq
+import inspect
 from collections import deque
 from collections.abc import Callable, Coroutine
 from itertools import count
@@ -203,6 +204,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._queue.clear()
         self._timers.clear()
         for task in self._tasks:
+            if inspect.getcoroutinestate(task.get_coro()) == inspect.CORO_CREATED:  # type: ignore[arg-type]
+                task.get_coro().close()  # Or it is complained of as never awaited.
+
             task._log_destroy_pending = False  # type: ignore[attr-defined]
         self._tasks.clear()
         self.close()

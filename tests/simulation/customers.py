@@ -6,7 +6,9 @@ from typing import Any
 from actors.items import Subscribed
 from dispatch import events as ev
 from dispatch.commands import HangUp, RequestCall
+from dispatch.effects import Reply
 from dispatch.events import Event
+from gateway.customer import went_on
 from tests.simulation.clockwork import Violation
 from tests.simulation.people import Person
 
@@ -15,15 +17,19 @@ TALK_S = (0.5, 15.0)
 VANISH_RATIO = 0.1
 HANG_UP_RATIO = 0.5
 READ_RATIO = 0.3
+REQUEST_S = 20.0
+"""Shorter than an ended call is remembered (`plans.RETENTION_MS`)."""
 
 
 class Customer(Person):
     """Asks for one call and sees it through."""
 
-    def __init__(self, floor: Any, number: int, division_id: str, queue_id: str, chance: Any) -> None:
-        super().__init__(floor, f"customer:c{number}", division_id, chance)
-        self.customer_id = f"c{number}"
-        self.call_id = f"call-{division_id}-{number}"
+    def __init__(self, floor: Any, name: str, division_id: str, queue_id: str, chance: Any) -> None:
+        super().__init__(floor, f"customer:{name}", division_id, chance)
+        self.customer_id = name
+        self.call_id = f"call-{name}"
+        self.is_late = False
+        """Comes after all faults have stopped."""
         self.queue_id = queue_id
         self.is_acknowledged = False
         self.refused_reason = ""
@@ -37,9 +43,10 @@ class Customer(Person):
         """Come, ask, wait, talk, go."""
         await asyncio.sleep(arrive_s)
         self.floor.begin(self.keep_connected())
-        reply = await self.command(
-            RequestCall, call_id=self.call_id, customer_id=self.customer_id, queue_id=self.queue_id, is_consented=True
-        )
+        reply = await self._request()
+        if reply is None:
+            self._leave()
+            return
         if not reply.is_accepted:
             self.refused_reason = reply.reason
             self._leave()
@@ -53,16 +60,37 @@ class Customer(Person):
             self._leave()
             return
         await self._see_through()
+        if self.chance.random() < READ_RATIO:
+            await self._look_back()
         await asyncio.sleep(self.chance.uniform(0, 3))
         self._leave()
+
+    async def _request(self) -> Reply | None:
+        """Ask for the call as long as a repeat is known as one; None: nobody said whether there is one."""
+        fields = {"call_id": self.call_id, "customer_id": self.customer_id, "queue_id": self.queue_id}
+        try:
+            async with asyncio.timeout(REQUEST_S):
+                return await self.command(RequestCall, is_consented=True, **fields)
+        except TimeoutError:
+            return None
 
     def _leave(self) -> None:
         self.is_leaving = self.is_over = True
         self.cut()
 
     async def _look(self) -> None:
-        view = await self.ask("view", self.call_id)
-        self.floor.truth.check_view(self.division_id, view)
+        division_id = self.division_id
+        view = await self._ask_once("view", self.call_id)
+        if view is not None:
+            self.floor.truth.check_view(division_id, view)
+
+    async def _look_back(self) -> None:
+        """What the archive says of the call; now and then there is none to ask."""
+        division_id, truth = self.division_id, self.floor.truth
+        count = len(truth.divisions[division_id].call_events.get(self.call_id, ()))
+        events = await self._ask_once("history", self.call_id)
+        if events is not None:
+            truth.check_history(division_id, self.call_id, events, count)
 
     async def _see_through(self) -> None:
         """Wait within one's patience, talk as long as there is something to say, and hang up in the end."""
@@ -99,8 +127,11 @@ class Customer(Person):
     def on_event(self, event: Event) -> None:
         if isinstance(event, ev.CallConnected):
             self._set_state("connected")
-        elif isinstance(event, ev.CallEnded):
+        elif isinstance(event, ev.CallEnded | ev.HandedCallEnded):
             self._set_state("ended")
+        elif isinstance(event, ev.CallHandedOver):
+            self._set_state("waiting")
+            self.go_to(event.to_division, event.seq or None)
         elif isinstance(event, ev.RoomOpened):
             self.floor.begin(self._offer(event.call_id))
 
@@ -110,6 +141,9 @@ class Customer(Person):
 
     def on_session(self, subscribed: Subscribed) -> None:
         """A snapshot replaces what was believed; without a call in it, an admitted one has ended and been forgotten."""
+        if elsewhere := went_on(subscribed):
+            self.go_to(elsewhere, self.seq)
+            return
         if subscribed.kind == "resumed" or subscribed.session is None:
             return
         call = subscribed.session.call

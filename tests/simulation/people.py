@@ -75,6 +75,15 @@ class Person:
         if self.socket is not None:
             self.socket.cut(self.chance.uniform(0, HALF_OPEN_S))
 
+    def go_to(self, division_id: str, seq: int | None) -> None:
+        """The call goes on in another division: come there, after that number."""
+        self.floor.trace(self.recipient, "goes to", division_id, seq)
+        socket = self.socket
+        self.cut()
+        if socket is not None:
+            self.lose(socket)
+        self.division_id, self.seq = division_id, seq
+
     def lose(self, socket: Socket) -> None:
         """The socket is gone: whoever waits for an answer on it asks again."""
         if socket is not self.socket:
@@ -106,8 +115,11 @@ class Person:
         self.floor.trace(self.recipient, subscribed.kind, subscribed.seq)
         if subscribed.kind == "refused":
             raise Violation(f"{self.recipient} was refused as {subscribed.reason}")
+        socket = self.socket
         if subscribed.kind == "resumed":
             self._take(subscribed.missed)
+            if self.socket is not socket:
+                return
             if self.seq != subscribed.seq:
                 raise Violation(f"{self.recipient} was resumed up to {subscribed.seq} and has {self.seq}")
         else:
@@ -117,7 +129,10 @@ class Person:
         self.on_session(subscribed)
 
     def _take(self, notices: list[Notice]) -> None:
+        socket = self.socket
         for notice in notices:
+            if self.socket is not socket:
+                return  # What comes after it is no longer this person's.
             if notice.seq == 0:
                 self.cut()
                 continue
@@ -142,14 +157,18 @@ class Person:
         self._commands += 1
         command: Any = kind(principal=self.recipient, id=f"{self.recipient}.{self._commands}", **fields)
         reply: Reply = await self.ask("command", command)
+        await self._check_reply(command, reply)
+        return reply
+
+    async def _check_reply(self, command: Any, reply: Reply) -> None:
         self.answered_count += 1
-        self.floor.trace(self.recipient, kind.__name__, reply.reason)
-        self.floor.truth.check_reply(self.division_id, self.recipient, command.id, reply)
+        self.floor.trace(self.recipient, type(command).__name__, reply.reason)
+        self.floor.truth.check_reply(self.recipient, command.id, reply)
+        division_id = self.division_id
         if reply.is_accepted and self.chance.random() < REPEATED_RATIO:
             again = await self.ask("command", command)
-            if again != reply:
+            if again != reply and self.division_id == division_id:
                 raise Violation(f"{command} was answered {reply}, and then {again}")
-        return reply
 
     async def ask(self, kind: str, body: Any) -> Any:
         """Ask until somebody answers."""

@@ -18,10 +18,12 @@ DISASTERS = (
     "kill_media",
     "freeze_media",
     "kill_follower",
+    "freeze_follower",
     "stall_store",
     "jump_clock",
     "cut_sockets",
     "cut_wires",
+    "move",
 )
 """Each strikes by itself, about every `every_s`; `disasters` does what they say."""
 
@@ -41,6 +43,8 @@ class Weather(Struct):
     store_loss_ratio: float = 0.0
     """Requests to the store, and as often its answers, that never arrive: nobody knows whether it was done."""
     store_refusal_ratio: float = 0.0
+    late_end_ratio: float = 0.0
+    """Of what the supervisor ends, how much goes on for a while: its successor lives beside it."""
     disasters: dict[str, float] = field(default_factory=dict)
     """Kind -> about every so many seconds."""
 
@@ -67,5 +71,6 @@ def draw(chance: random.Random) -> Weather:
         store_spike_ratio=maybe(0.002, 0.02),
         store_loss_ratio=maybe(0.002, 0.04),
         store_refusal_ratio=maybe(0.002, 0.04),
+        late_end_ratio=chance.choice((0.0, 0.3, 0.8)),
         disasters={kind: chance.choice((4.0, 10.0, 25.0)) for kind in kinds},
     )

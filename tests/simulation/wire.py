@@ -28,6 +28,7 @@ class Wire:
         self.weather = weather
         self.world = Process("world")
         self.parts: dict[str, tuple[Process, Any]] = {}
+        self.trace: Any = lambda *words: None
         self.cut: set[tuple[str, str]] = set()
         """(caller, receiver) between whom nothing passes now, by the beginnings of their names."""
         self._chance = chance
@@ -55,8 +56,10 @@ class Wire:
         """Do it in the world's name, so that nobody's death stops it."""
         self.loop.call_later(delay_s, callback, *args, context=self.world.context)
 
-    async def call(self, name: str, target: tuple[Process, Any], method: str, args: tuple[Any, ...]) -> Any:
-        """Call a part in another process. Raises PeerGone, or what the part raised."""
+    async def call(
+        self, name: str, target: tuple[Process, Any], method: str, args: tuple[Any, ...], *, is_once: bool = False
+    ) -> Any:
+        """Call a part in another process. Raises PeerGone, or what the part raised. `is_once`: it is never repeated."""
         future = self.loop.create_future()
         weather, chance = self.weather, self._chance
         caller = PROCESS.get()
@@ -65,7 +68,7 @@ class Wire:
         else:
             is_answer_lost = chance.random() < weather.loss_ratio
             self.later(self.delay_s(), self._arrive, target, method, args, future, is_answer_lost)
-        if chance.random() < weather.repeat_ratio:
+        if not is_once and chance.random() < weather.repeat_ratio:
             self.later(self.delay_s() + self.delay_s(), self._arrive, target, method, args, None, False)
         return await future
 
