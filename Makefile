@@ -11,7 +11,7 @@ ENGINE := $(BIN)/python setup.py -q engine
 TYPESCRIPT := 5.9.3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test test-fast engine check lock loadtest soak fuzz bench-engine bench-estimate bench-shard bench-move bench-media bench-gateway bench-attacks clean chromium redis-server coturn typescript
+.PHONY: run test test-fast engine check lock loadtest sim soak fuzz bench-engine bench-estimate bench-shard bench-move bench-media bench-gateway bench-attacks clean chromium redis-server coturn typescript
 
 run: $(VENV)/.installed ## start Tellerhall on this machine with the demo hall
 	@$(ENGINE)
@@ -35,7 +35,11 @@ check: $(VENV)/.installed-dev ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-soak: $(VENV)/.installed-dev ## engine and twin walk through random halls for an hour; SOAK_S=60: a minute
+sim: $(VENV)/.installed-dev ## a whole hall in virtual time under faults, from a random seed that is printed; SEED=7: that one again
+	@$(ENGINE)
+	$(BIN)/python -m tests.simulation.run $(SEED)
+
+soak: $(VENV)/.installed-dev ## engine and twin walk through random halls, and whole halls are simulated, for an hour; SOAK_S=60: a minute
 	@$(ENGINE)
 	$(BIN)/python -m tests.engine.soak
 

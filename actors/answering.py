@@ -61,7 +61,9 @@ class Answering:
     def _answer_of(self, work: Work, division: HostedDivision, reply: Reply) -> Any:
         item, state = work.item, division.engine.state
         if isinstance(item, Subscribe):
-            return self._audience.subscribe(state, item, reply, self._clock.now_ms())
+            subscribed = self._audience.subscribe(state, item, reply, self._clock.now_ms())
+            subscribed.epoch = division.epoch
+            return subscribed
         if isinstance(item, Unsubscribe):
             self._audience.unsubscribe(item)
             return reply

@@ -2,8 +2,10 @@
 
 Rules: a client sees each number once, in order. A number that came too early (its predecessors were dropped at a bound)
 or a new incarnation of the shard makes the feed subscribe again from the last number delivered; what is no longer kept
-comes as a reset. A renewal never takes a client back from a newer connection. A connection that is gone is reported
-until the division has heard it, since nothing else would ever end it while this gateway lives.
+comes as a reset. A renewal never takes a client back from a newer connection. A subscription counts only at the incarnation
+that is polled: one that has been followed answers under its lease for up to a second more, and would tell nobody. A
+connection that is gone is reported until the division has heard it, since nothing else would ever end it while this gateway
+lives.
 """
 
 import asyncio
@@ -61,6 +63,8 @@ class Feed:
         self._peer: PollablePeer | None = None
         self._peer_name = ""
         self._cursor = 0
+        self._epoch = 0
+        """Under which the shard that was polled last owns the division."""
         self._tasks = [
             asyncio.create_task(_kept_up(self._poll), name=f"feed {division_id}"),
             asyncio.create_task(_kept_up(self._repeat_leaves), name=f"leaves {division_id}"),
@@ -119,6 +123,9 @@ class Feed:
         recipient, connection_id = subscription.recipient, subscription.connection_id
         item = Subscribe(self._division_id, recipient, connection_id, self._gateway_id, after, is_renewal)
         answer: Subscribed = decode_answer(Subscribe, await self._mailbox.send(item))
+        if answer.epoch < self._epoch:
+            # A predecessor of the shard that is polled: it has not heard of its end yet.
+            raise HallUnavailable("not_ready")
         return answer
 
     async def _say_left(self, recipient: str, connection_id: str) -> None:
@@ -130,13 +137,14 @@ class Feed:
     async def _poll(self) -> None:
         """Poll once, deliver what came, and renew what is torn. Raises PeerGone, HallUnavailable."""
         peer = await self._meet_peer()
-        poll = peer.poll(self._gateway_id, self._cursor, random.uniform(*POLL_S))
+        wait_s = 0.0 if self._torn else random.uniform(*POLL_S)
+        poll = peer.poll(self._gateway_id, self._cursor, wait_s)
         try:
             polled = decode_polled(await answered_or_replaced(peer, poll, self._resolve))
         except PeerGone:
             self._peer = None
             raise
-        self._cursor = polled.cursor
+        self._cursor, self._epoch = polled.cursor, polled.epoch
         for notice in polled.notices:
             subscription = self._subscriptions.get(notice.recipient)
             if subscription is not None and not subscription.take(notice):

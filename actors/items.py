@@ -159,6 +159,8 @@ class Subscribed(Struct, array_like=True):
     session: SessionView | None
     missed: list[Notice]
     reason: str = ""
+    epoch: int = 0
+    """Under which the shard that answered owns the division: only that one tells the client anything."""
 
 
 class Polled(Struct, array_like=True):
@@ -167,6 +169,8 @@ class Polled(Struct, array_like=True):
     cursor: int
     notices: list[Notice]
     is_lost: bool = False
+    epoch: int = 0
+    """Under which the shard that was polled owns the division."""
 
 
 ANSWER_TYPES: dict[type[Any], Any] = {

@@ -261,6 +261,7 @@ class Shard:
             raise NotOwner("the store does not say who owns it") from error
         if self._polled(gateway_id) is not division:
             raise NotOwner(self.settings.name)
+        polled.epoch = division.epoch
         return encode(polled)
 
     def _polled(self, gateway_id: str) -> HostedDivision:

@@ -64,6 +64,30 @@ async def test_a_shard_failover_is_a_pause(local: LocalHall, hall: Hall, journal
     assert not agent.is_replaced
 
 
+async def test_a_renewal_that_a_predecessor_answers_does_not_count(
+    local: LocalHall, hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a shard that was followed and answers under its lease still; when it answers the renewal of a client whose events
+    come from the successor by then; then the client is subscribed there all the same, and is told what happens."""
+
+    async def nothing() -> None:
+        """It does not ask who owns the division, and does not hear."""
+
+    monkeypatch.setattr(feed, "POLL_S", (0.01, 0.02))
+    agent = Client(AGENT)
+    await agent.connect(hall)
+    before = local.shards[0]
+    before.divisions["main"].proved_s += 3_600.0
+    monkeypatch.setattr(before._leases, "renew", nothing)
+    await local.start_shard()
+    before_count = before.items_count
+    hall._feeds["main"]._peer = None
+    await until(lambda: before.items_count > before_count)
+    await before.abort()
+    await toggle(hall, 1)
+    await until(lambda: agent.seq == told_to(local, AGENT) > 0)
+
+
 async def test_what_is_no_longer_kept_comes_as_a_reset(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given more missed events than are kept; then at the bound all of them come, one past it a snapshot."""
     monkeypatch.setattr(model, "KEPT_EVENTS_MAX", 4)

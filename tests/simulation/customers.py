@@ -79,10 +79,9 @@ class Customer(Person):
         self.cut()
 
     async def _look(self) -> None:
-        division_id = self.division_id
         view = await self._ask_once("view", self.call_id)
         if view is not None:
-            self.floor.truth.check_view(division_id, view)
+            self.floor.truth.check_view(view)
 
     async def _look_back(self) -> None:
         """What the archive says of the call; now and then there is none to ask."""

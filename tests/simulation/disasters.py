@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from actors.stepping import JOURNAL_AHEAD_MS_MAX
 from tests.simulation.clockwork import Process
 from tests.simulation.slots import Keeper
 from tests.simulation.store import STORE
@@ -78,6 +79,7 @@ def _jump_clock(hall: Any, chance: random.Random) -> None:
     by_ms = chance.choice(JUMPS_MS) * chance.choice((-1, 1))
     hall.trace("disaster", "jump", keeper.slot_id, by_ms)
     hall.wall_offsets_ns[keeper.slot_id] = by_ms * 1_000_000
+    hall.is_ahead |= by_ms > JOURNAL_AHEAD_MS_MAX
     for handle in keeper.handles:
         handle.process.wall_offset_ns = by_ms * 1_000_000
 

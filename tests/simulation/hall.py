@@ -34,7 +34,8 @@ from tests.simulation.customers import Customer
 from tests.simulation.disasters import strike
 from tests.simulation.following import FollowingEnd
 from tests.simulation.gateways import Gateway
-from tests.simulation.media import PaperWorker, media_part as media_end
+from tests.simulation.media import PaperWorker
+from tests.simulation.media import media_part as media_end
 from tests.simulation.people import Person
 from tests.simulation.plans import draw_plans
 from tests.simulation.slots import Keeper, Make, Office
@@ -79,6 +80,8 @@ class Hall:
         self.people: list[Person] = []
         self.customers: list[Customer] = []
         self.is_healed = False
+        self.is_ahead = False
+        """Some clock was so far ahead that a journal may refuse new calls by the right one."""
         self.storm_s = self.chance.choice((15.0, 30.0, 60.0))
         self.operator: Any = None
         self.digest = hashlib.sha256()
@@ -225,7 +228,9 @@ class Hall:
         self.begin(self._inspect())
         self.operator = self._make_hall()
         for plan in self.plans:
-            await self._command(ApplyPlan(plan=plan, digest="1", principal="operator:root", id="plan"), plan.division_id)
+            await self._command(
+                ApplyPlan(plan=plan, digest="1", principal="operator:root", id="plan"), plan.division_id
+            )
         self._people_come()
         await asyncio.sleep(self.storm_s)
         self.heal()

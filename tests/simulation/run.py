@@ -36,7 +36,7 @@ class Outcome(Struct):
         what = f"FAILED: {self.failure}" if self.failure is not None else "holds"
         return (
             f"seed {self.seed}: {self.virtual_s:.0f} s, {self.calls_count} calls, {self.batches_count} batches,"
-            f" {self.callbacks_count} steps, digest {self.digest[:16]}, {what}"
+            f" {self.callbacks_count} steps, digest {self.digest}, {what}"
         )
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""Slots and who fills them: a supervisor whose judgement is the product's (`Incarnation`, `Standby`), and which is never harmed.
+"""Slots and who fills them: a supervisor that judges as the product does (`Incarnation`, `Standby`) and is never harmed.
 
 It notes what it started in the directory's parts, gives each incarnation the next number for ever, and may be wrong: the
 weather lets it take a living part for dead (`usurp`), and lets the end of what it follows take long.

@@ -18,6 +18,8 @@ from dispatch.commands import (
 from dispatch.events import Event
 from tests.simulation.people import Person
 
+LONGEST_S = (30.0, 60.0)
+"""Then an agent ends a call that nobody else has ended; what is over by then is not touched by that."""
 LOOK_S = 2.0
 """How often an agent looks whether it is still signed in."""
 
@@ -46,9 +48,8 @@ class Staff(Person):
             await asyncio.sleep(self.chance.uniform(0.5, LOOK_S))
 
     async def _be(self, activity: str, reason: str = "") -> None:
-        reply = await self.command(SetActivity, agent_id=self.agent_id, activity=activity, reason=reason)
-        if reply.is_accepted:
-            self.activity = activity
+        """What comes of it is told as an event: the answer may be overtaken by later ones."""
+        await self.command(SetActivity, agent_id=self.agent_id, activity=activity, reason=reason)
 
     # -- what happens to an agent
 
@@ -111,6 +112,9 @@ class Staff(Person):
             await self.command(SetHold, call_id=call_id, is_held=True)
         elif mood < 0.5 and not self.floor.is_healed:
             await self.command(TransferCall, call_id=call_id, to_queue_id=self.chance.choice(self.queue_ids))
+        await asyncio.sleep(self.chance.uniform(*LONGEST_S))
+        # A customer who never came, or has gone without a word.
+        await self.command(HangUp, call_id=call_id, reason="nobody there")
 
     async def _wrap_up(self, call_id: str) -> None:
         await asyncio.sleep(self.chance.uniform(0, 4))

@@ -115,7 +115,10 @@ class DivisionTruth:
         for call in calls.values():
             is_before = call.queue_id == chosen.queue_id and call.step == chosen.step and is_in_line(call)
             is_before = is_before and (call.due_at_ms, call.order) < (chosen.due_at_ms, chosen.order)
-            is_free = call.not_before_ms <= event.at_ms and (call.refused_until_ms or {}).get(event.agent_id, 0) <= event.at_ms
+            is_free = (
+                call.not_before_ms <= event.at_ms
+                and (call.refused_until_ms or {}).get(event.agent_id, 0) <= event.at_ms
+            )
             if is_before and is_free and call.favourite is None and chosen.favourite is None:
                 raise Violation(f"13: {event.agent_id} was given {chosen.id} before {call.id}, which is due earlier")
 
@@ -172,9 +175,13 @@ class Truth:
         found = []
         for division_id, division in self.divisions.items():
             state = division.engine.state
-            found += [f"{one.id} is {one.state} in {division_id}" for one in state.calls.values() if one.state not in lc.OVER]
             found += [
-                f"{one.id} of {division_id} is engaged: {one.engagements}" for one in state.agents.values() if one.engagements
+                f"{one.id} is {one.state} in {division_id}" for one in state.calls.values() if one.state not in lc.OVER
+            ]
+            found += [
+                f"{one.id} of {division_id} is engaged: {one.engagements}"
+                for one in state.agents.values()
+                if one.engagements
             ]
         return found
 
@@ -263,9 +270,10 @@ class Truth:
         if told != notice.event:
             raise Violation(f"{notice.recipient} was told {notice.event} as {notice.seq}; durable is {told}")
 
-    def check_view(self, division_id: str, view: CallView) -> None:
-        """A read shows what was durable at the end of some batch."""
-        if (view.state, view.agent_id) not in self.divisions[division_id].views.get(view.call_id, ()):
+    def check_view(self, view: CallView) -> None:
+        """A read shows what was durable at the end of some batch, where the call was then."""
+        shown = (view.state, view.agent_id)
+        if not any(shown in division.views.get(view.call_id, ()) for division in self.divisions.values()):
             raise Violation(
                 f"a read showed {view.call_id} as {view.state} at {view.agent_id!r}, which was never durable"
             )

@@ -28,7 +28,9 @@ def _check_memory(hall: Any, name: str, division: Any) -> None:
     if division.stopped_reason:
         raise Violation(f"{name} stopped {division.division_id}: {division.stopped_reason}")
     if division.batch > truth.batch:
-        raise Violation(f"{name} believes in batch {division.batch} of {division.division_id}; durable is {truth.batch}")
+        raise Violation(
+            f"{name} believes in batch {division.batch} of {division.division_id}; durable is {truth.batch}"
+        )
     is_present = (division.epoch, division.batch) == (truth.epoch, truth.batch) and not division.events
     if is_present and division.engine.digest() != truth.engine.digest():
         raise Violation(f"{name}: {division.division_id} in memory is not what batch {division.batch} makes of it")
@@ -96,7 +98,10 @@ def _check_customer(hall: Any, customer: Any) -> None:
         raise Violation(f"{call_id} was acknowledged and is in no journal")
     if call_id in truth.queued and not truth.books[call_id].ended:
         raise Violation(f"{call_id} never ended")
-    if customer.is_late and customer.refused_reason not in ADMISSION_REASONS | {""}:
+    is_refused_rightly = customer.refused_reason in ADMISSION_REASONS | {""} or (
+        customer.refused_reason == "clock_behind" and hall.is_ahead
+    )
+    if customer.is_late and not is_refused_rightly:
         raise Violation(f"{customer.recipient} came when all was well and was refused as {customer.refused_reason}")
 
 
