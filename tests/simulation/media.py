@@ -78,14 +78,16 @@ class PaperWorker:
         if room.recording != "off":
             self._begin(self._seal(room))
 
-    async def answer(self, room_id: str, attempt: int, party: str, sdp_offer: str) -> str:
+    async def open_link(
+        self, room_id: str, attempt: int, party: str, sdp_offer: str, flow: str = "both"
+    ) -> tuple[str, str]:
         room = self.rooms.get(room_id)
         if room is None:
             raise rp.MediaRefused("unknown_room")
         if room.attempt != attempt:
             raise rp.MediaRefused("stale_attempt")
         self._begin(self._join(room, party))
-        return "v=0"
+        return "v=0", "link"
 
     async def _join(self, room: rp.RoomOrder, party: str) -> None:
         await asyncio.sleep(self._chance.uniform(*JOIN_S))
