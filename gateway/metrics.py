@@ -18,14 +18,17 @@ from gateway.hall_metrics import HallMetrics
 from gateway.refusals import KNOWN_REASONS
 
 COMMAND_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
-STAT_BUCKETS: dict[str, tuple[float, ...]] = {
-    "round_trip_ms": (10, 25, 50, 100, 150, 250, 400, 800, 1600),
-    "jitter_ms": (1, 5, 10, 20, 30, 50, 100, 250),
-    "loss_ratio": (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5),
-    "frames_per_s": (1, 5, 10, 15, 20, 25, 30),
-    "setup_ms": (100, 250, 500, 1000, 2000, 4000, 8000, 15000),
+STATS: dict[str, tuple[str, float, tuple[float, ...]]] = {
+    "round_trip_ms": ("round_trip_seconds", 1_000, (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.4, 0.8, 1.6)),
+    "jitter_ms": ("jitter_seconds", 1_000, (0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25)),
+    "loss_ratio": ("loss_ratio", 1, (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5)),
+    "frames_per_s": ("frames_per_second", 1, (1, 5, 10, 15, 20, 25, 30)),
+    "setup_ms": ("setup_seconds", 1_000, (0.1, 0.25, 0.5, 1, 2, 4, 8, 15)),
 }
-"""What clients report of their media and we keep; other names are taken and dropped."""
+"""What clients report of their media and we keep, as (metric, how many of it are one of the metric's unit, buckets).
+
+Other names are taken and dropped. Prometheus' units are base units: seconds."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Metrics:
@@ -67,8 +70,8 @@ class Metrics:
             "tellerhall_queue_agents", "Qualified agents by state", ["division", "queue", "state"], registry=registry
         )
         self._stats = {
-            name: Histogram(f"tellerhall_rtc_{name}", "As clients report it", registry=registry, buckets=buckets)
-            for name, buckets in STAT_BUCKETS.items()
+            name: Histogram(f"tellerhall_rtc_{metric}", "As clients report it", registry=registry, buckets=buckets)
+            for name, (metric, _, buckets) in STATS.items()
         }
 
     def count_received(self, type_name: str) -> None:
@@ -85,13 +88,14 @@ class Metrics:
         self._cut_off.labels(bound).inc()
 
     def count_request(self, route: str, method: str, status: int) -> None:
-        self._requests.labels(route, method, str(status)).inc()
+        # A client may send any word as a method.
+        self._requests.labels(route, method if method in METHODS else "other", str(status)).inc()
 
     def observe_stats(self, stats: dict[str, float]) -> None:
         """Take what a client reports of its media; unknown names and values that are no number are dropped."""
         for name, value in stats.items():
             if name in self._stats and math.isfinite(value):
-                self._stats[name].observe(value)
+                self._stats[name].observe(value / STATS[name][1])
 
     def show_queues(self, division_id: str, queues: list[QueueView]) -> None:
         """Take the present state of a division's queues."""

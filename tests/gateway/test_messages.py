@@ -243,7 +243,7 @@ async def test_stats_are_for_the_own_call(visitor: Visitor, stub: StubHall, toke
     assert (await agent.ask("rtc.stats", stats))["type"] == "ack"
     async with visitor.http.get(visitor.base + "/metrics") as response:
         text = await response.text()
-    assert "tellerhall_rtc_round_trip_ms_count 1.0" in text
+    assert "tellerhall_rtc_round_trip_seconds_count 1.0" in text
     assert "made_up" not in text
 
 
