@@ -27,6 +27,19 @@ FORBIDDEN = {
 }
 
 
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("a token", "bearer.eyJhbGciOiJFUzI1NiIs"), ("a ticket", f"ticket.{'0' * 16}.{'A' * 43}"), ("SDP", r"v=0\r\no=- 1"),
+        ("SDP", r"\na=ice-pwd:x"), ("an ICE candidate", "candidate:1 1 udp"), ("a phone number", f'"{PHONE}"'), ("a name", NAME),
+    ],
+)  # fmt: skip
+def test_the_patterns_find_what_they_are_for(what: str, text: str) -> None:
+    """Given each kind of thing as a log line would have it; then its pattern finds it, and not in an instant or an id."""
+    assert FORBIDDEN[what].search(text.encode())
+    assert not FORBIDDEN[what].search(b'{"at_ms": 1795829622000, "call_id": "8a4b1c9d-1380-4138-8001-380013800013"}')
+
+
 async def test_a_whole_runs_logs_hold_nothing_personal(
     hall: Hall, bank: Bank, desk: Desk, open_customer: OpenCustomer, open_agent: OpenAgent
 ) -> None:
