@@ -20,7 +20,9 @@ REASON = "Madam Zhou is on leave"
 FORBIDDEN = {
     "a token": re.compile(rb"eyJ[A-Za-z0-9_-]{12,}"),
     "a ticket": re.compile(rb"\b[0-9a-f]{16}\.[A-Za-z0-9_-]{43}"),
-    "SDP": re.compile(rb"\ba=(?:ice-|fingerprint|candidate|setup|rtpmap|ssrc)|\bv=0\b|\bc=IN IP|m=(?:audio|video) "),
+    "SDP": re.compile(
+        rb"a=(?:ice-|fingerprint|candidate|setup|rtpmap|ssrc)|v=0(?:\\[rn]|[\r\n])|c=IN IP|m=(?:audio|video) \d"
+    ),
     "an ICE candidate": re.compile(rb"candidate:\d+ \d"),
     "a phone number": re.compile(rb"(?<![\d.])1[3-9]\d{9}(?![\d.])"),
     "a name": re.compile(rb"Wang|Xiaoming|Madam|Zhou"),
@@ -30,8 +32,10 @@ FORBIDDEN = {
 @pytest.mark.parametrize(
     ("what", "text"),
     [
-        ("a token", "bearer.eyJhbGciOiJFUzI1NiIs"), ("a ticket", f"ticket.{'0' * 16}.{'A' * 43}"), ("SDP", r"v=0\r\no=- 1"),
-        ("SDP", r"\na=ice-pwd:x"), ("an ICE candidate", "candidate:1 1 udp"), ("a phone number", f'"{PHONE}"'), ("a name", NAME),
+        ("a token", "bearer.eyJhbGciOiJFUzI1NiIs"),
+        ("a ticket", f"ticket.{'0' * 16}.{'A' * 43}"), ("SDP", r"v=0\r\no=- 1"),
+        ("SDP", r"\na=ice-pwd:x"),
+        ("an ICE candidate", "candidate:1 1 udp"), ("a phone number", f'"{PHONE}"'), ("a name", NAME),
     ],
 )  # fmt: skip
 def test_the_patterns_find_what_they_are_for(what: str, text: str) -> None:
