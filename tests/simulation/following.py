@@ -7,6 +7,7 @@ from typing import Any
 from actors.archive import Archive
 from actors.disk import DiskFloor
 from actors.follower import Follower
+from actors.histories import Histories
 from actors.inbox import Inbox
 from actors.parts import FollowerPart
 
@@ -24,6 +25,8 @@ class FollowingEnd(FollowerPart):
             one: Follower(journal, archive, one, snapshot_batches=snapshot_batches, snapshot_s=snapshot_s)
             for one, archive in self._archives.items()
         }
+        self._histories = Histories(self._followers, self._archives, {})
+        self._audit = None
         self._disk = DiskFloor()
         self._stopped = set()
         self._inbox = Inbox()
