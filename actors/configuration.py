@@ -41,6 +41,7 @@ Milliseconds = Annotated[int, Meta(ge=100, le=600_000)]
 Origin = Annotated[str, Meta(pattern=r"^https?://[^/\s]+$")]
 Rate = Annotated[float, Meta(ge=0.1, le=100_000)]
 Network = Annotated[str, Meta(pattern=r"^[0-9A-Fa-f.:]{2,39}(/[0-9]{1,3})?\Z")]
+HostPattern = Annotated[str, Meta(pattern=r"^(\*\.)?[A-Za-z0-9._:-]{1,253}$")]
 StoreUrl = Annotated[str, Meta(pattern=r"^\S*$")]
 
 TurnUrl = Annotated[str, Meta(pattern=r"^turns?:[^\s?]+(\?transport=(udp|tcp))?$")]
@@ -126,6 +127,15 @@ class StoreSection(_Section, frozen=True):
     accept_weaker_durability: bool = False
 
 
+class WebhooksSection(_Section, frozen=True):
+    allowed_hosts: Annotated[list[HostPattern], Meta(max_length=100)] = field(default_factory=list)
+    """Empty: no webhooks."""
+    is_plain_http_allowed: bool = False
+    ca_file: str = ""
+    timeout_ms: Milliseconds = 10_000
+    give_up_after_ms: Annotated[int, Meta(ge=60_000, le=604_800_000)] = 86_400_000
+
+
 class RaySection(_Section, frozen=True):
     address: str = ""
 
@@ -137,6 +147,7 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     gateway: GatewaySection = GatewaySection()
     media: MediaSection = MediaSection()
     store: StoreSection = StoreSection()
+    webhooks: WebhooksSection = WebhooksSection()
     ray: RaySection = RaySection()
     divisions: Annotated[list[Plan], Meta(min_length=1)]
 
@@ -158,6 +169,7 @@ SECTIONS: dict[str, type[_Section]] = {
     "gateway": GatewaySection,
     "media": MediaSection,
     "store": StoreSection,
+    "webhooks": WebhooksSection,
     "ray": RaySection,
 }
 
@@ -266,6 +278,9 @@ def _contradictions(configuration: Configuration) -> Iterator[Problem]:
             if not _is_network(network):
                 what = "allowed is an address or a network, as 10.0.0.0/8"
                 yield Problem(f"gateway.{name}[{index}]", repr(network), what)
+    ca_file = configuration.webhooks.ca_file
+    if ca_file and not Path(ca_file).expanduser().is_file():
+        yield Problem("webhooks.ca_file", repr(ca_file), "is no file that can be found")
     if ":" in configuration.media.host:
         yield Problem("media.host", repr(configuration.media.host), "allowed is an IPv4 address or a name")
     for index, address in enumerate(configuration.media.advertised_addresses):

@@ -47,6 +47,7 @@ from actors.skill_queue import SkillQueueHandle
 from actors.store_client import StoreUnavailable
 from actors.subscription import Deliver, OnReset, Subscription
 from actors.tracing import current_traceparent
+from actors.webhook_book import WebhookBook
 from dispatch.commands import Command
 from dispatch.effects import Reply
 from dispatch.events import Event
@@ -99,8 +100,11 @@ class Hall:
         gateway_id: str = "",
         read_parts: ReadParts | None = None,
         directory: MoveDirectory | None = None,
+        webhooks: WebhookBook | None = None,
     ) -> None:
         """`gateway_id`: this incarnation's own id, where clients are to be subscribed. `directory`: for `move` alone."""
+        self.webhooks = webhooks
+        """Who is told of what happens to calls; None: this hall has no store."""
         self.division_ids = division_ids
         self._network = network
         self._find_owner = find_owner

@@ -35,6 +35,7 @@ from actors.reports import Reports
 from actors.shard import Shard, ShardSettings
 from actors.store_client import StoreClient, StoreUnavailable
 from actors.strategies import load_strategies
+from actors.webhook_book import WebhookBook
 
 log = structlog.get_logger()
 
@@ -269,5 +270,6 @@ def open_hall(settings: HallSettings, network: Network, gateway_id: str = "") ->
         gateway_id,
         directory.read_parts,
         directory,
+        WebhookBook(client),
     )
     return hall, client

@@ -43,6 +43,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "shard": {"num_cpus": 0, "max_restarts": 0},
     "follower": {"num_cpus": 0, "max_restarts": 0},
     "gateway": {"num_cpus": 0, "max_restarts": 0},
+    "webhooks": {"num_cpus": 0, "max_restarts": 0},
     "media": {"num_cpus": 1, "max_restarts": 0},
 }
 CONCURRENCY = 1_000

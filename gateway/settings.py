@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from gateway.webhook_urls import UrlRules
+
 
 class Settings(Struct, frozen=True, kw_only=True):
     """One gateway process."""
@@ -52,6 +54,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How long they are good for: longer than a client stays without coming back for fresh ones."""
     ice_transport_policy: Literal["all", "relay"] = "all"
     """`relay`: clients are told to send media through TURN alone."""
+
+    webhook_urls: UrlRules = UrlRules([])
+    """Where webhooks may be sent to; nobody: none can be registered."""
 
     ping_ms: int = 25_000
     """Below the 30 s after which common middleboxes forget an idle connection."""

@@ -60,7 +60,32 @@ def slots_of(configuration: Configuration, store_url: str, port: int, machines_c
             )
             for number in range(1, gateways_count + 1)
         ),
+        *_webhook_slots(configuration, hall),
     ]
+
+
+def _webhook_slots(configuration: Configuration, hall: dict[str, Any]) -> list[Slot]:
+    """A process of its own, where anybody is to be sent anything."""
+    if not configuration.webhooks.allowed_hosts:
+        return []
+    settings = {"hall": hall, "webhooks": webhook_values(configuration)}
+    return [Slot("webhooks", "webhooks", "gateway.webhook_part:WebhookPart", settings)]
+
+
+def webhook_values(configuration: Configuration) -> dict[str, Any]:
+    """The settings of the sender of webhooks, as plain values."""
+    own = configuration.webhooks
+    return {
+        "rules": url_rules(configuration),
+        "sending": {"timeout_ms": own.timeout_ms, "give_up_after_ms": own.give_up_after_ms},
+        "ca_file": str(Path(own.ca_file).expanduser().absolute()) if own.ca_file else "",
+    }
+
+
+def url_rules(configuration: Configuration) -> dict[str, Any]:
+    """Which URLs may be registered, and sent to."""
+    own = configuration.webhooks
+    return {"allowed_hosts": own.allowed_hosts, "is_plain_http_allowed": own.is_plain_http_allowed}
 
 
 def _media_slot(configuration: Configuration, hall: dict[str, Any], number: int) -> Slot:
@@ -158,4 +183,5 @@ def gateway_values(configuration: Configuration, port: int, number: int = 1, cou
         "command_timeout_ms": own.command_timeout_ms,
         "metrics_host": own.metrics_host,
         "metrics_port": metrics_port_of(own.metrics_port, number, count),
+        "webhook_urls": url_rules(configuration),
     }
