@@ -8,6 +8,8 @@ Not here: sending (`gateway/webhook_sender`), what an event looks like outside (
 allowed (`gateway/webhook_urls`).
 """
 
+from typing import Any
+
 import msgspec
 from msgspec import Struct
 
@@ -47,6 +49,8 @@ class Endpoint(Struct, array_like=True):
     created_at_ms: int
     is_enabled: bool = True
     """Not enabled: nothing is sent, and its place in the archive stays."""
+    secret_by: str = ""
+    """The idempotency key of the change that made the present secret: a repeat makes no other."""
 
     def wants(self, type_: str) -> bool:
         return not self.types or type_ in self.types
@@ -156,6 +160,31 @@ class WebhookBook:
     async def last_beat_ms(self) -> int:
         [found] = await self._client.run([("GET", _BEAT)])
         return int(found or 0)
+
+    async def summary(self) -> dict[str, Any]:
+        """What operators are told; empty where there is no endpoint."""
+        endpoints = await self.endpoints()
+        if not endpoints:
+            return {}
+        progress, counts = await self.progress(), await self.dead_counts([one.id for one in endpoints])
+        rows = []
+        for endpoint, dead_count in zip(endpoints, counts, strict=True):
+            own = progress.get(endpoint.id, Progress((0, -1)))
+            rows.append(
+                {
+                    "id": endpoint.id,
+                    "division_id": endpoint.division_id,
+                    "is_enabled": endpoint.is_enabled,
+                    "failing_since_ms": own.failing_since_ms,
+                    "last_failure": own.last_failure,
+                    "waiting_count": own.waiting_count,
+                    "delivered_count": own.delivered_count,
+                    "failed_count": own.failed_count,
+                    "dropped_count": own.dropped_count,
+                    "dead_letters_count": dead_count,
+                }
+            )
+        return {"beat_at_ms": await self.last_beat_ms(), "endpoints": rows}
 
     # -- dead letters
 

@@ -11,6 +11,10 @@ from msgspec import Struct
 
 LAG_BATCHES_MAX = 2_000
 """Some 20 s of a busy shard; a follower reads every half second."""
+WEBHOOKS_SILENT_MS = 30_000
+"""The sender gives a sign of life every second; a successor is there within seconds."""
+WEBHOOK_FAILING_MS = 300_000
+"""Shorter troubles of a receiver mend themselves."""
 SNAPSHOT_AGE_S_MAX = 900.0
 """Snapshots are taken every five minutes where anything happens."""
 
@@ -28,8 +32,16 @@ ERROR_NAMES = (
     "media_silent",
     "gateway_silent",
     "build_differs",
+    "webhook_dead_letters",
 )
-WARNING_NAMES = ("weaker_durability", "follower_behind", "snapshot_old")
+WARNING_NAMES = (
+    "weaker_durability",
+    "follower_behind",
+    "snapshot_old",
+    "reports_behind",
+    "webhooks_silent",
+    "webhook_failing",
+)
 NAMES = ERROR_NAMES + WARNING_NAMES
 
 
@@ -49,6 +61,7 @@ def alerts_of(status: dict[str, Any]) -> list[Alert]:
         *_disks(status["disks"]),
         *_parts(status),
         *_builds(status["builds"]),
+        *_webhooks(status.get("webhooks", {}), status["at_ms"]),
     ]
     return sorted(found, key=lambda one: NAMES.index(one.name))
 
@@ -78,6 +91,9 @@ def _division(division_id: str, one: dict[str, Any]) -> Iterator[Alert]:
         yield Alert(name, division_id, one["follower_failure"], "error" if one["is_follower_stopped"] else "warning")
     elif one["lag_batches"] is not None and one["lag_batches"] > LAG_BATCHES_MAX:
         yield Alert("follower_behind", division_id, f"{one['lag_batches']} batches are not archived yet", "warning")
+    if one["reports_failure"] or one.get("reports_lag_batches", 0) > LAG_BATCHES_MAX:
+        behind = f"{one.get('reports_lag_batches', 0)} batches of the archive are not counted yet"
+        yield Alert("reports_behind", division_id, one["reports_failure"] or behind, "warning")
     age_s = one["snapshot_age_s"]
     if one["unsaved_batches"] and age_s is not None and age_s > SNAPSHOT_AGE_S_MAX:
         text = f"the last snapshot is {age_s:.0f} s old, and {one['unsaved_batches']} batches came since"
@@ -111,3 +127,21 @@ def _builds(builds: dict[str, list[str]]) -> Iterator[Alert]:
     if len(builds) > 1:
         where = "; ".join(f"{build}: {', '.join(parts)}" for build, parts in builds.items())
         yield Alert("build_differs", "hall", f"parts run different code: {where}")
+
+
+def _webhooks(webhooks: dict[str, Any], now_ms: int) -> Iterator[Alert]:
+    if not webhooks:
+        return
+    if now_ms - webhooks["beat_at_ms"] > WEBHOOKS_SILENT_MS:
+        yield Alert("webhooks_silent", "webhooks", "nothing is sent: the sender gives no sign of life", "warning")
+    for one in webhooks["endpoints"]:
+        if one["dead_letters_count"]:
+            lost = f", {one['dropped_count']} older ones are lost" if one["dropped_count"] else ""
+            text = (
+                f"{one['dead_letters_count']} events were given up{lost}; the last failure was: {one['last_failure']}"
+            )
+            yield Alert("webhook_dead_letters", one["id"], text)
+        since_ms = one["failing_since_ms"]
+        if since_ms and now_ms - since_ms > WEBHOOK_FAILING_MS:
+            text = f"fails for {(now_ms - since_ms) // 1000} s: {one['last_failure']}"
+            yield Alert("webhook_failing", one["id"], text, "warning")

@@ -143,6 +143,8 @@ class StatusDocument(Struct, kw_only=True):
     """By slot: connections by role, ports, machine; empty where one does not answer."""
     gateway: dict[str, Any]
     """The one that answers."""
+    webhooks: dict[str, Any]
+    """Where there are any: when their sender last gave a sign of life, and how each endpoint goes."""
     store: str
     """Empty: it answers; otherwise why not."""
     store_facts: dict[str, Any]

@@ -22,6 +22,7 @@ OwnReason = Literal[
     "too_many_rows",
     "too_slow",
     "bad_encoding",
+    "too_many_webhooks",
     "not_signed_in",
     "token_expired",
     "ticket_unknown",

@@ -55,7 +55,7 @@ async def _report(asked: Asked, kind: ReportKind) -> Any:
     from_ms, to_ms = _stretch(query)
     if query.service_level_ms not in WAIT_EDGES_MS:
         raise Refused("bad_value", f"service_level_ms: not kept for this T; the nearest is {_nearest(query)}")
-    division_id = asked.speaker.identity.division_id or asked.speaker.hall.division_ids[0]
+    division_id = asked.speaker.division_id
     item = ReadReport(division_id, kind, from_ms, to_ms, query.interval_ms)
     try:
         report: Report = await asked.speaker.within_time(asked.speaker.hall.ask_follower(item))

@@ -88,6 +88,11 @@ class Speaker:
     def hall(self) -> Hall:
         return self.services.hall
 
+    @property
+    def division_id(self) -> str:
+        """The division that the token is good for: the hall's first where it names none."""
+        return self.identity.division_id or self.hall.division_ids[0]
+
     def call_id_for(self, message_id: str) -> str:
         """Return the id of the call that `message_id` asks for: the same for every repeat, through any gateway."""
         name = f"{self.identity.division_id}\n{self.identity.principal}\n{message_id}"

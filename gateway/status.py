@@ -14,6 +14,7 @@ import msgspec
 
 from actors.build import build_id
 from actors.hall import FOLLOWER_NAME, Hall, HallUnavailable
+from actors.store_client import StoreUnavailable
 from gateway.alerts import alerts_of
 from gateway.settings import Settings
 
@@ -43,13 +44,23 @@ class Overview:
         return self._kept
 
     async def _gather(self) -> dict[str, Any]:
-        status, follower = await asyncio.gather(self._hall.status(ANSWER_S), self._ask(FOLLOWER_NAME))
+        status, follower, webhooks = await asyncio.gather(
+            self._hall.status(ANSWER_S), self._ask(FOLLOWER_NAME), self._webhooks()
+        )
         names = {slot: part["name"] for slot, part in status["parts"].items() if slot.startswith(ASKED)}
         answers = dict(zip(names, await asyncio.gather(*(self._ask(name) for name in names.values())), strict=True))
         media = {slot: answer for slot, answer in answers.items() if slot.startswith("media-")}
         gateways = {slot: answer for slot, answer in answers.items() if slot.startswith("gateway-")}
         own = {"name": self._settings.gateway_id, "build": build_id(), "waiting_letters": self._hall.waiting_letters()}
-        return assembled(status, follower, media, gateways, own, time.time_ns() // 1_000_000)
+        return assembled(status, follower, media, gateways, own, time.time_ns() // 1_000_000, webhooks)
+
+    async def _webhooks(self) -> dict[str, Any]:
+        """How the sending of webhooks goes; empty where there are none, or the store does not answer."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await self._hall.webhooks.summary() if self._hall.webhooks is not None else {}
+        except (StoreUnavailable, TimeoutError):
+            return {}
 
     async def _ask(self, name: str) -> dict[str, Any]:
         """What a part says of itself; empty when it does not answer."""
@@ -67,6 +78,7 @@ def assembled(
     gateways: dict[str, Any],
     own: dict[str, Any],
     now_ms: int,
+    webhooks: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Put the answers together. `status`: as `Hall.status` gives it; `media` and `gateways` by slot: empty where silent."""
     shards: dict[str, dict[str, Any]] = {}
@@ -90,6 +102,7 @@ def assembled(
         "media": media,
         "gateways": gateways,
         "gateway": own,
+        "webhooks": webhooks or {},
         "store": status["store"],
         "store_facts": follower.get("store", {}),
         "disks": _disks(answered),
@@ -104,7 +117,7 @@ def _followed(one: dict[str, Any], followed: dict[str, Any] | None, now_ms: int)
     """How far archive and snapshot are behind the division; None where nobody says."""
     if followed is None or "batch" not in one:
         nothing = dict.fromkeys(("lag_batches", "snapshot_batch", "unsaved_batches", "snapshot_age_s"))
-        return {**nothing, "follower_failure": "", "is_follower_stopped": False}
+        return {**nothing, "follower_failure": "", "is_follower_stopped": False, "reports_failure": ""}
     snapshot_at_ms = followed["snapshot_at_ms"]
     return {
         "lag_batches": max(0, one["batch"] - followed["archive_batch"]),
@@ -113,6 +126,8 @@ def _followed(one: dict[str, Any], followed: dict[str, Any] | None, now_ms: int)
         "snapshot_age_s": max(0, now_ms - snapshot_at_ms) / 1000 if snapshot_at_ms else None,
         "follower_failure": followed["failure"],
         "is_follower_stopped": followed["is_stopped"],
+        "reports_failure": followed.get("reports_failure", ""),
+        "reports_lag_batches": max(0, followed["archive_batch"] - followed.get("reports_batch", one["batch"])),
     }
 
 

@@ -64,10 +64,11 @@ def address_problem(address: str, host: str) -> str:
     except ValueError:
         return ""
     plain = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped else found
+    if plain.is_loopback:
+        is_said = host in LOCAL_NAMES or host == str(plain)
+        return "" if is_said else f"{host} leads to this machine"
     if plain.is_link_local or plain.is_multicast or plain.is_unspecified or plain.is_reserved:
         return f"{host} leads to {address}, which is no server's address"
-    if plain.is_loopback and host not in LOCAL_NAMES and host != str(plain):
-        return f"{host} leads to this machine"
     return ""
 
 

@@ -58,6 +58,8 @@ class StubHall:
         self.status_value: dict[str, Any] = {"divisions": {"main": {"epoch": 1, "stopped_reason": ""}}}
         self.part_values: dict[str, dict[str, Any]] = {}
         """What follower and media workers answer, by actor name; who is not here is silent."""
+        self.webhooks = None
+        """A stub has no store, and so no book of webhooks."""
         self.delay_s = 0.0
         self.unsubscribed: list[str] = []
         self.subscribed_event = asyncio.Event()

@@ -82,6 +82,7 @@ def status(
     media: dict[str, Any] | None = None,
     gateways: dict[str, Any] | None = None,
     store: str = "",
+    webhooks: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The status of a healthy hall, but for what is given."""
     part = {"name": "shard-0-e7", "pid": 17, "started_at_ms": 1, "restarts_count": 6}
@@ -90,7 +91,8 @@ def status(
     doors = {"gateway-1": door()} if gateways is None else gateways
     parts = {"shard-0": part, **{slot: {**part, "name": f"{slot}-e1"} for slot in doors}}
     whole = {"media-1": worker()} if media is None else media
-    return assembled({**said, "parts": parts}, follower() if followed is None else followed, whole, doors, own, NOW_MS)
+    followed = follower() if followed is None else followed
+    return assembled({**said, "parts": parts}, followed, whole, doors, own, NOW_MS, webhooks)
 
 
 def names(found: dict[str, Any]) -> list[str]:
@@ -110,6 +112,17 @@ def test_a_healthy_hall_is_put_together() -> None:
     assert "measures" not in main
     assert [(disk["node"], disk["names"]) for disk in found["disks"]] == [("one", ["archive", "store"])]
     assert found["builds"] == {"abc": ["gateway-1-e1", "shard-0-e7", "follower", "media-1"]}
+
+
+def webhooks(**changes: int) -> dict[str, Any]:
+    """One endpoint at the bound of everything that is no trouble, but for what is given."""
+    one = {"id": "e-1", "last_failure": "status 500", "failing_since_ms": NOW_MS - 300_000, "dropped_count": 0}
+    return {"beat_at_ms": NOW_MS - 30_000, "endpoints": [{**one, "dead_letters_count": 0, **changes}]}
+
+
+def test_webhooks_at_their_bounds_are_no_trouble() -> None:
+    """Given a sender that was heard 30 s ago and a receiver that fails for 5 minutes; then nothing is said yet."""
+    assert names(status(webhooks=webhooks())) == []
 
 
 LOW = {**DISK, "is_low": True, "free_bytes": 50}
@@ -136,6 +149,10 @@ WEAK["store"] = {**WEAK["store"], "weaknesses": ["appendfsync is 'everysec', nee
         ("weaker_durability", {"followed": WEAK}),
         ("follower_behind", {"followed": follower(archive_batch=110, failure="disk full")}),
         ("follower_behind", {"divisions": {"main": division(batch=120 + 2_000)}}),
+        ("reports_behind", {"followed": follower(reports_batch=120, reports_failure="disk full")}),
+        ("webhook_dead_letters", {"webhooks": webhooks(dead_letters_count=1)}),
+        ("webhooks_silent", {"webhooks": {**webhooks(), "beat_at_ms": NOW_MS - 30_001}}),
+        ("webhook_failing", {"webhooks": webhooks(failing_since_ms=NOW_MS - 300_001)}),
         ("snapshot_old", {"followed": follower(snapshot_at_ms=NOW_MS - 900_001)}),
     ],
 )
