@@ -14,13 +14,17 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import fields
 
+from actors.archive_reading import START
 from actors.local import local_hall
+from actors.store_client import StoreClient
+from actors.webhook_book import Endpoint, WebhookBook
 from dispatch.plan import AgentPlan, Plan, QueuePlan
 from gateway.app import Gateway
 from gateway.development_issuer import DevelopmentIssuer
 from gateway.messages import Role
 from gateway.operations import Operation
 from gateway.settings import Settings
+from gateway.webhook_signing import new_secret
 from media.evidence import MANIFEST_FILE, Manifest
 from tests.gateway.client import Client, Visitor
 
@@ -155,6 +159,7 @@ SAMPLES: dict[str, Any] = {
     "seq": 0,
     "board": "calls",
     "candidate": "",
+    "url": "https://crm.bank.example/calls",
 }
 """A good value of each field that a request may need."""
 
@@ -218,9 +223,17 @@ def write_recording(folder: Path, call_id: str, division: str) -> None:
     (own / MANIFEST_FILE).write_bytes(msgspec.json.encode(manifest))
 
 
+async def register_webhook(client: StoreClient) -> WebhookBook:
+    """Return the book of webhooks, in which `main` has one."""
+    book = WebhookBook(client)
+    url = f"https://crm.bank.example/{REFERENCE}"
+    await book.put(Endpoint("w-1", "main", url, [], [new_secret()], 1), START)
+    return book
+
+
 @asynccontextmanager
-async def world(folder: Path) -> AsyncIterator[World]:
-    """Run a hall of two divisions with a gateway before it."""
+async def world(folder: Path, client: StoreClient | None = None) -> AsyncIterator[World]:
+    """Run a hall of two divisions with a gateway before it; with a store there are webhooks."""
     issuer = DevelopmentIssuer.open(folder / "keys")
     settings = Settings(
         keys_folder=folder / "keys", recordings_folder=folder / "recordings", stop_ms=100,
@@ -228,6 +241,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
     )  # fmt: skip
     async with local_hall(MAIN, None, (NORTH,), shards_count=1) as local, aiohttp.ClientSession() as http:
         hall = local.hall("g-1")
+        hall.webhooks = await register_webhook(client) if client is not None else None
         gateway = Gateway(hall, settings)
         await gateway.start()
         made = World(Visitor(http, f"http://127.0.0.1:{gateway.port}"), issuer)
@@ -249,6 +263,7 @@ PATH_SAMPLES: dict[str, Callable[[World], str]] = {
     "/v1/queues/{id}": lambda _: "loans",
     "/v1/divisions/{id}": lambda _: "main",
     "/v1/gateways/{id}": lambda _: "gateway-1",
+    "/v1/webhooks/{id}": lambda _: "w-1",
 }
 """What stands in a path's first parameter: the thing whose owners are tried. Other parameters have samples by name."""
 PARAMETERS = {"agent_id": "a-3", "session_id": f"1-{'0' * 32}"}

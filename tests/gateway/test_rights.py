@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
+from actors.store_client import StoreClient
 from gateway.client_messages import CLIENT_TYPES
 from gateway.messages import Role
 from gateway.operations import Operation, Whose
@@ -28,7 +29,9 @@ from tests.gateway.rights import (
     verdict_of,
     world,
 )
+from tests.journal.conftest import client, store
 
+__all__ = ["client", "store"]
 STATUS = {"not_signed_in": 401, "token_expired": 401, "wrong_role": 403, "not_yours": 403, "unknown": 404}
 NOT_HERE = {
     "look_at_session": 404,  # Needs a room, which an external call has not.
@@ -70,10 +73,10 @@ async def ask(made: World, operation: Operation, token: str, first: str = "") ->
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=OPERATION_IDS)
-async def test_rest(operation: Operation, tmp_path: Path) -> None:
+async def test_rest(operation: Operation, tmp_path: Path, client: StoreClient) -> None:
     """Given everybody; then each is let or refused as the table says, what exists is refused like what does not, and no answer
     to anybody else holds anything of the owner's."""
-    async with world(tmp_path) as made:
+    async with world(tmp_path / "hall", client) as made:
         await try_strangers(made, operation)
         verdicts = [(caller, verdict_of(operation, caller)) for caller in CALLERS]
         for caller, verdict in sorted(verdicts, key=lambda one: one[1] == "allowed"):
