@@ -89,9 +89,19 @@ class AuditFiles:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for day, found in texts.items():
             _append(self.folder / f"{day}.jsonl", b"".join(line + b"\n" for line in found))
-        _replace(self.head_path, json.dumps({"seq": last.seq, "hash": last.hash}).encode())
+        self._note(last)
         self._last = last
         return last
+
+    def note_last(self) -> Head:
+        """Note the end of what lies here as the head, as after a restore; return it. Raises AuditBroken, OSError."""
+        last = self.last()
+        if last.seq:
+            self._note(last)
+        return last
+
+    def _note(self, last: Head) -> None:
+        _replace(self.head_path, json.dumps({"seq": last.seq, "hash": last.hash}).encode())
 
     def noted_head(self) -> Head | None:
         """Return the head that lies apart; None where there is none. Raises AuditBroken."""

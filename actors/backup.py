@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
+from actors.backup_audit import save_audit
 from actors.backup_manifest import DivisionBackup, Manifest, list_files, read_frames, write_frame, write_manifest
 from actors.build import build_id
 from actors.directory import Directory
@@ -56,6 +57,8 @@ class Source(Struct, frozen=True):
     archive_folder: Path
     recordings_folder: Path
     has_people: bool = True
+    audit_folder: Path | None = None
+    """Where the audit log's files lie; None: it is left out."""
 
 
 class Cut(Struct, frozen=True):
@@ -95,6 +98,8 @@ async def _fill(source: Source, draft: Path) -> Manifest:
         incarnations = await directory.read_incarnations()
         missing: list[str] = []
         people_count = await _save_people(source, client, draft / "people", missing)
+        if source.audit_folder is not None:
+            missing += await save_audit(client, source.audit_folder, draft)
     finally:
         await client.close()
     last_batches = {one: division.last_batch for one, division in cut.divisions.items()}

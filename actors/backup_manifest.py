@@ -5,6 +5,7 @@
     divisions/<id>/snapshot         the engine's state, as the journal had it
     divisions/<id>/batches          the journal's entries, as frames of [number, payload]
     archive/<id>/<day>.sqlite       the histories
+    audit/<day>.jsonl               the audit log
     people                          personal records, as frames of [reference, fields, ms left]
     recordings/...                  finished recordings, as they lay
 

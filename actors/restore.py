@@ -25,7 +25,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from actors.audit_archive import AuditBroken
 from actors.backup import BackupFailed, replayed
+from actors.backup_audit import restore_audit
 from actors.backup_manifest import DivisionBackup, Manifest, read_frames, verify
 from actors.directory import Directory
 from actors.journal import PIECE_BYTES_MAX, Append, RedisJournal
@@ -148,6 +150,10 @@ async def _fill(folder: Path, manifest: Manifest, target: Target, client: StoreC
     await asyncio.to_thread(_put_back, folder / "recordings", target.recordings_folder)
     if any(one.path == "people" for one in manifest.files):
         await _put_people_back(folder / "people", People(client))
+    try:
+        await restore_audit(client, folder / "audit", target.data_folder)
+    except AuditBroken as error:
+        raise RestoreRefused(f"the audit log that lies in {target.data_folder} cannot be read: {error}") from error
     await directory.restore_incarnations(manifest.incarnations)
     for division_id, division in manifest.divisions.items():
         if is_forced:

@@ -51,6 +51,7 @@ def _backup(options: argparse.Namespace, configuration: Configuration) -> int:
         data / "archive",
         configuration.recordings_folder,
         not options.without_people,
+        data / "audit",
     )
     return _run("backup", take_backup(source, options.target.absolute()), options.target)
 
