@@ -19,6 +19,7 @@ export const EN = {
   "index.agent": "For bank employees",
   "index.agent_lead": "Say that you are ready, take calls as they ring, finish your notes.",
   "index.agent_go": "Open the agent desktop",
+  "index.docs": "For developers: every operation and message",
   "index.note": "Both pages ask for a sign-in token. Tellerhall prints links with tokens for its demonstration hall when it starts.",
 
   "sign_in.title": "Sign in",

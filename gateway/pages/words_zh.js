@@ -19,6 +19,7 @@ export const ZH = {
   "index.agent": "坐席入口",
   "index.agent_lead": "示闲待命，接听来电，完成话后处理。",
   "index.agent_go": "打开坐席工作台",
+  "index.docs": "开发者文档：全部接口与消息",
   "index.note": "两个页面都需要登录令牌。Tellerhall 启动时会打印演示大厅的带令牌链接。",
 
   "sign_in.title": "登录",
