@@ -43,14 +43,14 @@ async def test_one_stuck_party_costs_the_others_of_its_batch_a_bounded_time(
 ) -> None:
     """Given a worker that never answers one of two parties, then that one is told so by name and the other has its answer."""
 
-    async def answer(call_id: str, attempt: int, party: str, sdp: str) -> str:
+    async def open_link(call_id: str, attempt: int, party: str, sdp: str, flow: str) -> tuple[str, str]:
         if call_id == "stuck":
             await asyncio.Event().wait()
-        return f"answer to {sdp}"
+        return f"answer to {sdp}", "link-1"
 
-    monkeypatch.setattr(part._worker, "answer", answer)
+    monkeypatch.setattr(part._worker, "open_link", open_link)
     offers = [SdpOffer(call_id, 1, "customer", "offer") for call_id in ("stuck", "fine")]
-    assert await orders(part, *offers) == [MediaAnswer("overloaded"), MediaAnswer("", "answer to offer")]
+    assert await orders(part, *offers) == [MediaAnswer("overloaded"), MediaAnswer("", "answer to offer", "link-1")]
 
 
 async def test_a_room_that_closes_slowly_is_closed_all_the_same(

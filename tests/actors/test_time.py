@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from msgspec import structs
 
 from actors import audience, shard, workers
 from actors.hall import Hall
@@ -92,6 +93,28 @@ async def test_after_a_stall_what_waited_comes_before_what_is_due(
     assert (await accepted).is_accepted
     assert sum(isinstance(event, Resumed) for event in await history(journal)) == 1
     await other.close()
+
+
+async def test_after_a_stall_what_waited_comes_before_what_does_not_move(journal: MemoryJournal) -> None:
+    """8: given a call whose wait ends in a stall, which gives no wait back; when its customer hung up in the stall, after that
+    instant; then that is how the call ended: who was heard comes before what became due unheard."""
+    queue = structs.replace(PLAN.queues[2], wait_ms_max=1_000)
+    async with local_hall(structs.replace(PLAN, queues=[*PLAN.queues[:2], queue]), journal) as local:
+        hall, other = local.hall("g-1"), local.hall("g-2")
+        assert (await hall.call("call-1").request("c-1", "slow")).is_accepted
+        await other.queues()
+        journal.stall()
+        stalled = asyncio.create_task(hall.call("call-2").request("c-2", "loans"))
+        await asyncio.sleep(1.2)
+        hung_up = asyncio.create_task(other.call("call-1").hang_up(principal="customer:c-1"))
+        await asyncio.sleep(0.3)
+        journal.go_on()
+        assert (await stalled).is_accepted
+        assert (await hung_up).is_accepted
+        ended = {event.call_id: event.reason for event in await history(journal) if isinstance(event, CallEnded)}
+        assert ended == {"call-1": "customer_hung_up"}
+        await hall.close()
+        await other.close()
 
 
 async def test_after_a_stall_nobody_answers_what_is_due_moves(hall: Hall, journal: MemoryJournal) -> None:
