@@ -15,6 +15,7 @@ Asked: p50 10, p99 50, recovery 4, worst 250.
 """
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -132,7 +133,9 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     print(f"{machine()}; fsync p50 {fsync_p50_ms():.2f} ms; {' '.join(sys.argv)}; load {os.getloadavg()[0]:.1f}")
     result = uvloop.run(run())
-    print("RESULT", json.dumps({name: round(value, 3) for name, value in result.items()}))
+    print(
+        "RESULT", json.dumps({name: None if math.isnan(value) else round(value, 3) for name, value in result.items()})
+    )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ page is in this process: the clients of one.
 import asyncio
 import contextlib
 import gc
+import math
 import os
 import shutil
 import signal
@@ -181,8 +182,16 @@ class Cpu:
         self._before = self._now()
 
     def _now(self) -> dict[str, float]:
-        times = {name: process.cpu_times() for name, process in self._processes.items()}
-        return {name: one.user + one.system for name, one in times.items()}
+        return {name: self._cpu_s(name, process) for name, process in self._processes.items()}
+
+    def _cpu_s(self, name: str, process: psutil.Process) -> float:
+        """Of a part that was replaced meanwhile nothing is known any more: said, and not hidden in a zero."""
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            print(f"  {name} was replaced while it was measured: its CPU time is not known", flush=True)
+            return math.nan
+        return float(times.user + times.system)
 
     def spent(self) -> dict[str, float]:
         return {name: now - self._before[name] for name, now in self._now().items()}
