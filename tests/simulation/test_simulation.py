@@ -16,7 +16,7 @@ from tests.simulation.weather import DISASTERS, Weather
 
 ROOT = Path(__file__).parents[2]
 SEEDS = (3, 4, 5, 8, 12, 31)
-"""8: a renewal that a predecessor answered under its lease left a gateway's clients without events for ever."""
+"""8: a predecessor that was followed goes on writing, and is fenced."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
