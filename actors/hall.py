@@ -354,6 +354,10 @@ class Hall:
         """Return the personal fields; empty when there are none."""
         return await self._people.get(reference) if self._people is not None else {}
 
+    async def forget_person(self, reference: str) -> bool:
+        """Erase the personal fields; say whether there were any. Raises StoreUnavailable."""
+        return await self._people.erase(reference) if self._people is not None else False
+
     async def close(self) -> None:
         """End mailboxes and feeds; whoever still waits is told `not_ready`."""
         parts: list[Feed | Mailbox] = [

@@ -14,6 +14,7 @@ from actors.history_items import DropHistory, EventsPage, HistoryItem, ReadEnded
 from dispatch.commands import AdmitHandOver, Command, InviteCustomer, RequestCall
 from dispatch.effects import Reply
 from dispatch.events import Event
+from dispatch.explanations import Explanation
 from dispatch.views import AgentView, CallView, PositionView, QueueView, SessionView
 
 
@@ -78,6 +79,13 @@ class ReadCalls(Struct, array_like=True, tag="calls"):
     count_max: int
 
 
+class ReadExplanation(Struct, array_like=True, tag="explain"):
+    """Why the call is where it is. Answer: `Explanation`, or nil once the division has forgotten it."""
+
+    division_id: str
+    call_id: str
+
+
 class ReadPositions(Struct, array_like=True, tag="positions"):
     division_id: str
     call_ids: list[str]
@@ -136,7 +144,17 @@ class Drain(Struct, array_like=True, tag="drain"):
 
 
 _BEGINNINGS = (RequestCall, InviteCustomer, AdmitHandOver)
-Read = ReadStatus | ReadCall | ReadAgent | ReadQueue | ReadQueues | ReadAgents | ReadCalls | ReadPositions
+Read = (
+    ReadStatus
+    | ReadCall
+    | ReadAgent
+    | ReadQueue
+    | ReadQueues
+    | ReadAgents
+    | ReadCalls
+    | ReadPositions
+    | ReadExplanation
+)
 Item = Submit | Subscribe | Unsubscribe | WorkerHello | LetGo | TakeDivision | Read
 
 
@@ -187,6 +205,7 @@ ANSWER_TYPES: dict[type[Any], Any] = {
     ReadAgents: list[AgentView],
     ReadCalls: list[CallView],
     ReadPositions: list[PositionView],
+    ReadExplanation: Explanation | None,
     ReadStatus: dict[str, Any],
     ReadHistory: list[Event],
     ReadPart: dict[str, Any],

@@ -9,11 +9,13 @@ from actors.items import (
     ReadAgents,
     ReadCall,
     ReadCalls,
+    ReadExplanation,
     ReadPositions,
     ReadQueue,
     WorkerHello,
 )
 from dispatch.effects import Reply
+from dispatch.explain import explain
 from dispatch.state import State
 from dispatch.viewing import agent_view, call_view, position_views, queue_view
 
@@ -34,6 +36,8 @@ def read(state: State, item: Read, now_ms: int) -> Any:
     if isinstance(item, ReadCalls):
         found = (call.id for call in state.calls.values() if call.state in item.states)
         return [call_view(state, call_id) for call_id in islice(found, max(0, min(item.count_max, CALLS_MAX)))]
+    if isinstance(item, ReadExplanation):
+        return explain(state, item.call_id)
     if isinstance(item, ReadAgents):
         return [agent_view(state, agent_id) for agent_id in state.agents]
     return [queue_view(state, queue_id, now_ms) for queue_id, queue in state.queues.items() if not queue.is_retired]

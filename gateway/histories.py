@@ -24,7 +24,7 @@ _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 def history_of(facts: list[events.Event]) -> "History":
     """Return the document of a call's events."""
-    return History([_named(fact) for fact in facts])
+    return History([named(fact) for fact in facts])
 
 
 def event_types() -> list[type[Struct]]:
@@ -62,12 +62,13 @@ def _twin_type(hint: Any) -> Any:
     return get_origin(hint)[arguments] if get_origin(hint) in (list, dict, tuple) else hint
 
 
-def _named(value: Any) -> Any:
+def named(value: Any) -> Any:
+    """Return the value with every array that is a struct written as an object."""
     if isinstance(value, Struct):
-        return twin_of(type(value))(*(_named(getattr(value, name)) for name in value.__struct_fields__))
+        return twin_of(type(value))(*(named(getattr(value, name)) for name in value.__struct_fields__))
     if isinstance(value, dict):
-        return {key: _named(one) for key, one in value.items()}
-    return [_named(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: named(one) for key, one in value.items()}
+    return [named(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 if TYPE_CHECKING:

@@ -17,7 +17,17 @@ from aiohttp import web
 from msgspec import Struct
 
 from dispatch.model import KEY_PREFIX
-from gateway import rest_audit, rest_calls, rest_hall, rest_identity, rest_media, rest_reports, rest_webhooks
+from gateway import (
+    rest_audit,
+    rest_calls,
+    rest_explain,
+    rest_hall,
+    rest_identity,
+    rest_media,
+    rest_people,
+    rest_reports,
+    rest_webhooks,
+)
 from gateway.auditing import references
 from gateway.cors import preflight_routes
 from gateway.entrance import bearer_token, check_division, check_origin
@@ -34,6 +44,8 @@ OPERATIONS: tuple[Operation, ...] = (
     *rest_reports.OPERATIONS,
     *rest_identity.OPERATIONS,
     *rest_audit.OPERATIONS,
+    *rest_explain.OPERATIONS,
+    *rest_people.OPERATIONS,
     *rest_webhooks.OPERATIONS,
 )
 """Everything that REST can do. Routes, OpenAPI and the tests of roles are made from it."""

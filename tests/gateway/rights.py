@@ -263,6 +263,7 @@ PATH_SAMPLES: dict[str, Callable[[World], str]] = {
     "/v1/queues/{id}": lambda _: "loans",
     "/v1/divisions/{id}": lambda _: "main",
     "/v1/gateways/{id}": lambda _: "gateway-1",
+    "/v1/customers/{id}": lambda _: "kim",
     "/v1/webhooks/{id}": lambda _: "w-1",
 }
 """What stands in a path's first parameter: the thing whose owners are tried. Other parameters have samples by name."""
