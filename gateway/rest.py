@@ -25,6 +25,7 @@ from gateway import (
     rest_identity,
     rest_media,
     rest_people,
+    rest_recordings,
     rest_reports,
     rest_webhooks,
 )
@@ -46,6 +47,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *rest_audit.OPERATIONS,
     *rest_explain.OPERATIONS,
     *rest_people.OPERATIONS,
+    *rest_recordings.OPERATIONS,
     *rest_webhooks.OPERATIONS,
 )
 """Everything that REST can do. Routes, OpenAPI and the tests of roles are made from it."""

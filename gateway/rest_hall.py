@@ -1,8 +1,9 @@
-"""REST about the hall: queues, agents, recordings, status, and where a division runs.
+"""REST about the hall: queues, agents, status, and where a division runs.
 
 Rules: as in `gateway/rest_calls.py`. A token is good for one division, the hall's first where it names none.
 
-Not here: calls (`gateway/rest_calls.py`), serving (`gateway/rest.py`), what leaves of a view (`gateway/documents.py`).
+Not here: calls (`gateway/rest_calls.py`), recordings (`gateway/rest_recordings.py`),
+serving (`gateway/rest.py`), what leaves of a view (`gateway/documents.py`).
 """
 
 import asyncio
@@ -55,19 +56,6 @@ async def show_agent(asked: Asked) -> documents.AgentDocument:
     if view is None:
         raise Refused("not_found", "no such agent")
     return documents.agent_document(view)
-
-
-async def show_recording(asked: Asked) -> documents.RecordingDocument:
-    """The manifests of what is sealed; the files themselves lie in the recordings folder."""
-    speaker, call_id = asked.speaker, asked.path["id"]
-    folder = speaker.services.settings.recordings_folder
-    if folder is None:
-        raise Refused("not_found", "this gateway sees no recordings")
-    division_id = speaker.identity.division_id or speaker.hall.division_ids[0]
-    manifests = await asyncio.to_thread(documents.read_manifests, folder, call_id, division_id)
-    if not manifests:
-        raise Refused("not_found", "no such recording")
-    return documents.RecordingDocument(call_id, manifests)
 
 
 async def show_status(asked: Asked) -> Any:
@@ -124,16 +112,6 @@ OPERATIONS: tuple[Operation, ...] = (
         roles=("agent", *STAFF),
         whose="agent",
         answer=documents.AgentDocument,
-    ),
-    Operation(
-        method="GET",
-        path="/v1/recordings/{id}",
-        handler=show_recording,
-        summary="The sealed recordings of a call",
-        roles=STAFF,
-        whose="division",
-        is_audited=True,
-        answer=documents.RecordingDocument,
     ),
     Operation(
         method="GET",

@@ -25,7 +25,7 @@ from gateway.messages import Role
 from gateway.operations import Operation
 from gateway.settings import Settings
 from gateway.webhook_signing import new_secret
-from media.evidence import MANIFEST_FILE, Manifest
+from media.evidence import MANIFEST_FILE, Manifest, ManifestFile
 from tests.gateway.client import Client, Visitor
 
 LOANS: dict[str, Any] = {"id": "loans", "media": "external", "recording": "off", "wrap_up": "until_done"}
@@ -216,9 +216,12 @@ def write_recording(folder: Path, call_id: str, division: str) -> None:
     """Put a sealed recording there."""
     own = folder / "2026-11-28" / call_id / "attempt-1"
     own.mkdir(parents=True)
+    capture = own / "agent.capture"
+    capture.write_bytes(REFERENCE.encode())
     manifest = Manifest(
         call_id=call_id, attempt=1, business_reference=REFERENCE, parties=[], labels={"division": division}, worker_id="1",
-        worker_epoch=1, started_at_ms=0, ended_at_ms=0, duration_ms=0, sealed_at_ms=0, files=[],
+        worker_epoch=1, started_at_ms=0, ended_at_ms=0, duration_ms=0, sealed_at_ms=0,
+        files=[ManifestFile(party="agent", kind="capture", path=str(capture.relative_to(folder)), bytes=16, sha256="")],
     )  # fmt: skip
     (own / MANIFEST_FILE).write_bytes(msgspec.json.encode(manifest))
 
@@ -267,7 +270,7 @@ PATH_SAMPLES: dict[str, Callable[[World], str]] = {
     "/v1/webhooks/{id}": lambda _: "w-1",
 }
 """What stands in a path's first parameter: the thing whose owners are tried. Other parameters have samples by name."""
-PARAMETERS = {"agent_id": "a-3", "session_id": f"1-{'0' * 32}"}
+PARAMETERS = {"attempt": "1", "name": "agent.capture", "agent_id": "a-3", "session_id": f"1-{'0' * 32}"}
 
 
 def path_of(operation: Operation, world: World, first: str = "") -> str:
