@@ -355,8 +355,10 @@ class Hall:
         return await self._people.get(reference) if self._people is not None else {}
 
     async def forget_person(self, reference: str) -> bool:
-        """Erase the personal fields; say whether there were any. Raises StoreUnavailable."""
-        return await self._people.erase(reference) if self._people is not None else False
+        """Erase the personal fields; say whether there were any. Raises StoreUnavailable; HallUnavailable with no store."""
+        if self._people is None:
+            raise HallUnavailable("not_ready")
+        return await self._people.erase(reference)
 
     async def close(self) -> None:
         """End mailboxes and feeds; whoever still waits is told `not_ready`."""

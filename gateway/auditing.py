@@ -38,6 +38,7 @@ REFERENCES = frozenset(
         "credit_ms",
         "customer_id",
         "division_id",
+        "file",
         "id",
         "is_absolute",
         "manager_id",

@@ -29,8 +29,8 @@ async def show_recording(asked: Asked) -> documents.RecordingDocument:
 
 
 async def fetch_recording(asked: Asked) -> web.FileResponse:
-    """A file as it was sealed, whole or in part: `Range` is heeded. `name` is the last part of the manifest's `path`."""
-    attempt, name = asked.path["attempt"], asked.path["name"]
+    """A file as it was sealed, whole or in part: `Range` is heeded. `file` is the last part of the manifest's `path`."""
+    attempt, name = asked.path["attempt"], asked.path["file"]
     for manifest in await _manifests(asked):
         for file in manifest.files:
             if str(manifest.attempt) == attempt and Path(file.path).name == name:
@@ -81,7 +81,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         method="GET",
-        path="/v1/recordings/{id}/attempts/{attempt}/files/{name}",
+        path="/v1/recordings/{id}/attempts/{attempt}/files/{file}",
         handler=fetch_recording,
         summary="A file of a sealed recording, whole or a range of it",
         roles=STAFF,

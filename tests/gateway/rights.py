@@ -270,7 +270,7 @@ PATH_SAMPLES: dict[str, Callable[[World], str]] = {
     "/v1/webhooks/{id}": lambda _: "w-1",
 }
 """What stands in a path's first parameter: the thing whose owners are tried. Other parameters have samples by name."""
-PARAMETERS = {"attempt": "1", "name": "agent.capture", "agent_id": "a-3", "session_id": f"1-{'0' * 32}"}
+PARAMETERS = {"attempt": "1", "file": "agent.capture", "agent_id": "a-3", "session_id": f"1-{'0' * 32}"}
 
 
 def path_of(operation: Operation, world: World, first: str = "") -> str:

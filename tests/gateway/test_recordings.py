@@ -83,4 +83,5 @@ async def test_whoever_looks_is_recorded_first(tmp_path: Path) -> None:
         async with made.visitor.http.get(url, headers={"Authorization": f"Bearer {token}"}) as answer:
             text = await answer.text()
         assert '"what":"fetch_recording"' in text
+        assert '"file":"agent.capture"' in text
         assert '"who":"supervisor:s-1"' in text
