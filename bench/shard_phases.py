@@ -196,17 +196,18 @@ def _steps(one: BenchHall) -> str:
 
 async def _first_word(one: BenchHall, killed_s: float) -> float:
     """A customer who comes now and again repeats under the same id, as a page does."""
-    call = one.hall.call(f"probe-{time.monotonic_ns()}")
+    probe = f"probe-{time.monotonic_ns()}"
+    call = one.hall.call(probe)
     while time.perf_counter() - killed_s < RECOVERY_WAIT_S:
         try:
-            reply = await call.request("c-probe", "line", command_id="probe")
+            reply = await call.request("c-probe", "line", command_id=probe)
         except HallUnavailable:
             await asyncio.sleep(PROBE_S)
             continue
         if not reply.is_accepted:
             raise SystemExit(f"the probe was refused: {reply}")
         took_s = time.perf_counter() - killed_s
-        await call.hang_up(principal="customer:c-probe", command_id="probe over")
+        await call.hang_up(principal="customer:c-probe", command_id=f"{probe} over")
         return took_s
     raise SystemExit(f"no shard served within {RECOVERY_WAIT_S:.0f} s")
 
