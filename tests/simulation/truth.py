@@ -83,6 +83,7 @@ class DivisionTruth:
                 raise Violation(f"{self.division_id}: {event} cannot happen: {error!r}") from error
             self._note(event)
         self._check_agents()
+        self._check_rings()
         if self.batch % CHECKED_EVERY == 0:
             self.check()
         for call_id in sorted({call_id for event in events if (call_id := getattr(event, "call_id", ""))}):
@@ -156,6 +157,14 @@ class DivisionTruth:
             used[agent.id] += sum(work.cost_units for work in agent.wrap_ups.values())
             if used[agent.id] > agent.capacity_units:
                 raise Violation(f"{agent.id} of {self.division_id} is over capacity: {used[agent.id]} units")
+
+    def _check_rings(self) -> None:
+        """What was due comes before what happened later: nothing rings past its deadline, but who waits for a partner."""
+        now_ms = self.engine.now_ms
+        for call in self.engine.state.calls.values():
+            for ring in call.reservations:
+                if ring.expires_at_ms < now_ms and not ring.is_accepted:
+                    raise Violation(f"{ring.id} of {self.division_id} rings past {ring.expires_at_ms}, at {now_ms}")
 
 
 class Truth:
