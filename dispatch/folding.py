@@ -134,7 +134,8 @@ def _reservation_accepted(state: State, event: ev.ReservationAccepted) -> None:
     queue = move(state, call, event)
     engage(agent, call.id, event)
     occupy(agent, event.at_ms)
-    agent.misses = 0
+    if not reservation.is_accepted:  # Else the agent answered earlier, and what was missed since counts.
+        agent.misses = 0
     agent.answered_count += 1
     call.reservations = without(call.reservations, reservation)
     call.agent_id, call.reservation_id, call.cost_units = agent.id, reservation.id, reservation.cost_units

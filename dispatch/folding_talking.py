@@ -23,7 +23,8 @@ def _party_added(state: State, event: ev.PartyAdded) -> None:
     move(state, call, event)
     engage(agent, call.id, event)
     occupy(agent, event.at_ms)
-    agent.misses = 0
+    if not reservation.is_accepted:  # Else the agent answered earlier, and what was missed since counts.
+        agent.misses = 0
     agent.answered_count += 1
     call.reservations = tuple(one for one in call.reservations if one is not reservation)
     call.parties = (*call.parties, Party(agent.id, event.role, reservation.cost_units))

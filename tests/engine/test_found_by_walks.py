@@ -1,5 +1,7 @@
 """What the walks of engine and twin found wrong in the engine, one plain case each, so that it stays found."""
 
+import pytest
+
 from dispatch import commands as cm
 from dispatch import events as ev
 from dispatch.hours import Hours
@@ -216,3 +218,24 @@ def test_the_most_due_call_has_the_first_way_when_a_queue_closes() -> None:
     scene.disconnect("agent:anna")
     scene.wait(1_000)
     assert (scene.call("c1").is_callback, scene.state("c2")) == (True, "ended")
+
+
+@pytest.mark.parametrize(("first", "other"), [("eve", "anna"), ("anna", "eve")])
+def test_a_partners_answer_forgives_no_miss(first: str, other: str) -> None:
+    """23: given one of a pair who accepted first and let another call ring out since, when the partner accepts, then that miss
+    still counts: only one's own answer resets it."""
+    scene = Scene(
+        queue("pairs", need={"talk": 1}, joint_need={"sign": 1}, cost_units=50, reservation_timeout_ms=60_000),
+        queue("short", need={"talk" if first == "anna" else "sign": 1}, cost_units=50, reservation_timeout_ms=1_000),
+        agent("anna", skills={"talk": 1}),
+        agent("eve", skills={"sign": 1}),
+    )
+    scene.ready("anna", "eve")
+    scene.request("c1", "pairs")
+    scene.request("c2", "short")
+    assert asked(scene, "c2") == [first]
+    assert scene.accept("c1", first).is_accepted
+    scene.wait(1_000)
+    assert scene.agent(first).misses == 1
+    assert scene.accept("c1", other).is_accepted
+    assert (scene.agent(first).misses, scene.agent(other).misses) == (1, 0)
