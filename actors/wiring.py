@@ -5,11 +5,10 @@ settings it hangs for 20 s on its own token, joins a stranger's cluster or runs 
 """
 
 import asyncio
-import importlib
 import os
 import secrets
 import tempfile
-import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,11 +16,12 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from actors.build import build_digest, handshake
-from actors.logs import configure_logging, part_log
+from actors.build import build_digest
 from actors.mailbox import PeerGone
 from actors.network import Network, PollablePeer
 from actors.nodes import RayNode
+from actors.rpc import Address
+from actors.rpc_client import RpcClient
 from actors.shard import ShardEnded
 
 NAMESPACE = "tellerhall"
@@ -52,7 +52,8 @@ CONTROL = "control"
 """A concurrency group: Ray gives it a thread and a loop of its own, so a part that replays or steps for long still answers
 whether it lives (M: 12 to 32 ms beside a busy main loop). An actor's class needs it, a call names it."""
 CONTROL_CALLS_MAX = 8
-LOOP_BEAT_S = 0.25
+ADDRESS_S = 5.0
+"""A part's control thread answers within ms; Ray needs 2 s to notice that its process is gone."""
 HEAD_S = 10.0
 """An answer of Ray's head takes ms."""
 T = TypeVar("T")
@@ -136,80 +137,6 @@ class PeerEnded(PeerGone):
     """For certain: that incarnation will never answer again."""
 
 
-class PartActor:
-    """The Ray actor around a part. Plain until `spawn` hands it to Ray."""
-
-    def __init__(self, log_name: str, class_path: str, settings: bytes, expected_build: bytes) -> None:
-        handshake(msgspec.msgpack.decode(expected_build))
-        os.umask(PRIVATE_UMASK)
-        configure_logging(part_log(log_name))
-        module, _, name = class_path.partition(":")
-        self._class = getattr(importlib.import_module(module), name)
-        self._settings = settings
-        self._part: Any = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._loop_beat_s = time.monotonic()
-        self._starting = asyncio.Lock()
-        self._is_started = False
-
-    async def start(self) -> dict[str, Any]:
-        """Start the part; returns what the supervisor keeps of it. Once started it only tells that."""
-        async with self._starting:
-            if not self._is_started:
-                self._make()
-                await self._part.start()
-                self._tasks.append(asyncio.create_task(self._end_with_part()))
-                self._is_started = True
-        return self.facts()
-
-    async def stand_by(self) -> None:
-        """Make the part, and let it do what it can before its start."""
-        self._make()
-        if hasattr(self._part, "stand_by"):
-            await self._part.stand_by()
-            self._tasks.append(asyncio.create_task(self._end_with_part()))
-
-    def _make(self) -> None:
-        if self._part is None:
-            self._tasks.append(asyncio.create_task(self._beat()))
-            self._part = self._class(self._settings, RayNetwork())
-
-    async def pulse(self) -> tuple[float, int]:
-        """For how long the main loop has not run, in s, and how far a start has got (`Part.progress`). Runs beside it."""
-        return time.monotonic() - self._loop_beat_s, getattr(self._part, "progress", int)()
-
-    async def _beat(self) -> None:
-        while True:
-            self._loop_beat_s = time.monotonic()
-            await asyncio.sleep(LOOP_BEAT_S)
-
-    def facts(self) -> dict[str, Any]:
-        """Process id and Ray node, and what the part tells of itself (ports)."""
-        return {"pid": os.getpid(), "ray_node": ray_node(), **getattr(self._part, "facts", dict)()}
-
-    async def _end_with_part(self) -> None:
-        await self._part.ended.wait()
-        log.warning("part.ended", part=type(self._part).__name__)
-        os._exit(70)
-
-    async def stop(self) -> None:
-        for task in self._tasks[1:]:
-            task.cancel()
-        await self._part.stop()
-
-    async def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = await self._part.status()
-        return status
-
-    async def receive(self, sender: str, number: int, payload: bytes) -> bytes:
-        answer: bytes = await self._part.receive(sender, number, payload)
-        return answer
-
-    async def poll(self, gateway_id: str, cursor: int, wait_s: float) -> bytes:
-        answer: bytes = await self._part.poll(gateway_id, cursor, wait_s)
-        return answer
-
-
 class Handle:
     """A part that runs: its name and its actor.
 
@@ -219,54 +146,88 @@ class Handle:
 
     def __init__(self, name: str, actor: Any) -> None:
         self.name = name
-        self._actor = actor
+        self.actor = actor
+        self._client: RpcClient | None = None
 
     def __repr__(self) -> str:
         return f"<Handle {self.name}>"
 
+    @property
+    def actor_id(self) -> bytes:
+        """Of this incarnation."""
+        return bytes(self.actor._actor_id.binary())
+
     async def start(self) -> dict[str, Any]:
         """Takes as long as it takes: `pulse` tells whether it gets on. Raises PeerGone, or what the part's own start raised."""
-        facts: dict[str, Any] = await answered(self._actor.start.remote())
+        facts: dict[str, Any] = await answered(self.actor.start.remote())
         return facts
 
     async def stand_by(self) -> None:
         """Let it wait for its start. Raises PeerGone, or what making the part raised."""
-        await answered(self._actor.stand_by.remote())
+        await answered(self.actor.stand_by.remote())
 
     async def pulse(self, timeout_s: float) -> tuple[float, int]:
         """Ask the part's control thread for `PartActor.pulse`. Raises PeerGone, TimeoutError."""
         async with asyncio.timeout(timeout_s):
-            lag_s, progress = await answered(self._actor.pulse.options(concurrency_group=CONTROL).remote())
+            lag_s, progress = await answered(self.actor.pulse.options(concurrency_group=CONTROL).remote())
         return lag_s, progress
 
     async def facts(self, timeout_s: float) -> dict[str, Any]:
         async with asyncio.timeout(timeout_s):
-            facts: dict[str, Any] = await answered(self._actor.facts.remote())
+            facts: dict[str, Any] = await answered(self.actor.facts.remote())
         return facts
 
     async def status(self, timeout_s: float) -> dict[str, Any]:
         async with asyncio.timeout(timeout_s):
-            status: dict[str, Any] = await answered(self._actor.status.remote())
+            status: dict[str, Any] = await answered(self.actor.status.remote())
         return status
 
     async def stop(self, timeout_s: float) -> None:
         """Stop the part in good order, within `timeout_s`. Raises PeerGone, TimeoutError."""
         async with asyncio.timeout(timeout_s):
-            await answered(self._actor.stop.remote())
+            await answered(self.actor.stop.remote())
 
     def kill(self) -> None:
         """End the actor's process at once."""
         import ray
 
-        ray.kill(self._actor, no_restart=True)
+        ray.kill(self.actor, no_restart=True)
+
+    # -- over `rpc`
 
     async def receive(self, sender: str, number: int, payload: bytes) -> bytes:
-        answer: bytes = await answered(self._actor.receive.remote(sender, number, payload))
-        return answer
+        return await self._rpc().receive(sender, number, payload)
 
     async def poll(self, gateway_id: str, cursor: int, wait_s: float) -> bytes:
-        answer: bytes = await answered(self._actor.poll.remote(gateway_id, cursor, wait_s))
-        return answer
+        return await self._rpc().poll(gateway_id, cursor, wait_s)
+
+    def _rpc(self) -> RpcClient:
+        if self._client is None:
+            self._client = RpcClient(self.name, self._address)
+        return self._client
+
+    async def _address(self) -> Address:
+        """Raises PeerGone."""
+        try:
+            async with asyncio.timeout(ADDRESS_S):
+                found = await answered(self.actor.address.options(concurrency_group=CONTROL).remote())
+        except TimeoutError as error:
+            raise PeerGone(f"{self.name} does not say where it listens") from error
+        if found is None:
+            raise PeerGone(f"{self.name} does not listen yet")
+        return Address(*found)
+
+    def close(self) -> None:
+        """Speak with the part no more; who waits for it is told `PeerGone`."""
+        if self._client is not None:
+            self._client.close()
+
+
+def ray_address() -> str:
+    """Return the address at which this machine is known to the others of the cluster."""
+    import ray
+
+    return str(ray.util.get_node_ip_address())
 
 
 def ray_node() -> str:
@@ -294,7 +255,9 @@ def spawn(kind: str, name: str, class_path: str, settings: bytes, node_id: str =
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    part_class = type(kind.capitalize(), (PartActor,), {"__module__": __name__})
+    from actors.part_actor import PartActor  # Stands on this file.
+
+    part_class = type(kind.capitalize(), (PartActor,), {"__module__": PartActor.__module__})
     actor_class = ray.remote(concurrency_groups={CONTROL: CONTROL_CALLS_MAX})(part_class)
     place = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False)} if node_id else {}
     actor = actor_class.options(
@@ -341,16 +304,25 @@ class RayNetwork(Network):
     HANDLES_MAX = 10_000
 
     def __init__(self) -> None:
-        self._handles: dict[str, Handle] = {}
+        self._handles: OrderedDict[str, Handle] = OrderedDict()
 
     async def peer(self, name: str) -> PollablePeer:
         handle = self._handles.get(name)
-        if handle is None:
-            handle = await asyncio.to_thread(find, name)
-            if len(self._handles) >= self.HANDLES_MAX:
-                self._handles.clear()
-            if has_epoch(name):
-                self._handles[name] = handle
+        if handle is not None and has_epoch(name):
+            self._handles.move_to_end(name)
+            return handle
+        return self._keep(await asyncio.to_thread(find, name))
+
+    def _keep(self, found: Handle) -> Handle:
+        """One handle, and so one connection, an actor; the one that was not needed for longest goes first."""
+        handle = self._handles.pop(found.name, None)
+        if handle is None or handle.actor_id != found.actor_id:
+            if handle is not None:
+                handle.close()
+            handle = found
+        self._handles[found.name] = handle
+        if len(self._handles) > self.HANDLES_MAX:
+            self._handles.popitem(last=False)[1].close()
         return handle
 
 

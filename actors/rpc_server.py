@@ -1,0 +1,219 @@
+"""The listening side of `rpc`: a part's requests come in, its answers go out as they are ready.
+
+Bounds: `CONNECTIONS_MAX` connections, `UNPROVED_MAX` of them without proof and none of those longer than `HELLO_S`; a
+connection with `REQUESTS_MAX` requests under way, or whose answers its reader does not take, is not read until that is better.
+"""
+
+import asyncio
+import os
+import secrets
+import ssl
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from actors.mailbox import NotOwner, PeerGone
+from actors.rpc import (
+    ANSWER,
+    CLIENT,
+    ENDED,
+    FAILED,
+    HELLO_S,
+    NONCE_BYTES,
+    NOT_OWNER,
+    POLL,
+    PROOF_BYTES,
+    RECEIVE,
+    SERVER,
+    Address,
+    BrokenRule,
+    Frames,
+    frame,
+    is_proved,
+    notice_silence,
+    proof,
+    tls,
+)
+
+CONNECTIONS_MAX = 2_000
+"""Gateways, shards and media workers of a large hall are some hundreds."""
+UNPROVED_MAX = 100
+REQUESTS_MAX = 1_000
+"""A peer has one batch and one poll under way for each division."""
+
+BATCHES = msgspec.msgpack.Decoder(tuple[str, int, bytes])
+"""(sender, number, payload)."""
+POLLS = msgspec.msgpack.Decoder(tuple[str, int, float])
+"""(gateway, cursor, wait_s)."""
+
+log = structlog.get_logger()
+
+
+class Served(Protocol):
+    """A part that others speak with."""
+
+    async def receive(self, sender: str, number: int, payload: bytes) -> bytes: ...
+
+    async def poll(self, gateway_id: str, cursor: int, wait_s: float) -> bytes: ...
+
+
+class RpcServer:
+    """Belongs to one part. `start`, then `close`."""
+
+    def __init__(self, part: Any, ended: type[Exception]) -> None:
+        """`part`: has what it can of `Served`. `ended`: what it raises when it does not go on."""
+        self.part = part
+        self.ended = ended
+        self.secret = secrets.token_bytes(32)
+        self.connections: set[Connection] = set()
+        self.unproved_count = 0
+        self._server: asyncio.Server | None = None
+
+    def __repr__(self) -> str:
+        return f"<RpcServer connections={len(self.connections)} unproved={self.unproved_count}>"
+
+    async def start(self, host: str) -> Address:
+        """Listen at `host`, at a free port."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Connection(self), host, 0, ssl=tls(ssl.Purpose.CLIENT_AUTH))
+        return Address(host, int(self._server.sockets[0].getsockname()[1]), self.secret)
+
+    async def close(self) -> None:
+        """Take no more, and end what is open; what is under way was not answered."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.abort()
+
+    def has_room(self) -> bool:
+        return len(self.connections) < CONNECTIONS_MAX and self.unproved_count < UNPROVED_MAX
+
+
+class Connection(asyncio.Protocol):
+    """One peer's."""
+
+    def __init__(self, server: RpcServer) -> None:
+        self._server = server
+        self._frames = Frames()
+        self._nonce = os.urandom(NONCE_BYTES)
+        self._is_proved = False
+        self._is_full = self._is_unread = False
+        """Too many requests are under way; the peer does not take its answers."""
+        self._transport: asyncio.Transport | None = None
+        self._hello: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- the connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        if not self._server.has_room():
+            log.warning("rpc.refused", connections=len(self._server.connections), unproved=self._server.unproved_count)
+            self.abort()
+            return
+        notice_silence(transport.get_extra_info("socket"))
+        self._server.connections.add(self)
+        self._server.unproved_count += 1
+        self._hello = asyncio.get_running_loop().call_later(HELLO_S, self.abort)
+        self._write(self._nonce)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if self in self._server.connections:
+            self._server.connections.discard(self)
+            self._server.unproved_count -= not self._is_proved
+        if self._hello is not None:
+            self._hello.cancel()
+        self._transport = None
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    # -- what comes in
+
+    def data_received(self, data: bytes) -> None:
+        self._frames.feed(data)
+        try:
+            if self._is_proved or self._prove():
+                for number, kind, body in self._frames:
+                    self._begin(number, kind, body)
+        except BrokenRule as error:
+            log.warning("rpc.broken_rule", reason=str(error))
+            self.abort()
+
+    def _prove(self) -> bool:
+        """Whether the peer has proved itself by now. Raises BrokenRule."""
+        said = self._frames.take(NONCE_BYTES + PROOF_BYTES)
+        if said is None:
+            return False
+        nonce, secret = said[:NONCE_BYTES], self._server.secret
+        if not is_proved(said[NONCE_BYTES:], secret, CLIENT, nonce, self._nonce):
+            raise BrokenRule("no proof of the secret")
+        self._is_proved = True
+        self._server.unproved_count -= 1
+        if self._hello is not None:
+            self._hello.cancel()
+        self._write(proof(secret, SERVER, self._nonce, nonce))
+        return True
+
+    def _begin(self, number: int, kind: int, body: bytes) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(number, kind, body))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        if len(self._tasks) >= REQUESTS_MAX:
+            self._is_full = True
+            self._read_or_not()
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if self._is_full and len(self._tasks) < REQUESTS_MAX:
+            self._is_full = False
+            self._read_or_not()
+
+    def pause_writing(self) -> None:
+        self._is_unread = True
+        self._read_or_not()
+
+    def resume_writing(self) -> None:
+        self._is_unread = False
+        self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._is_full or self._is_unread:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    # -- what goes out
+
+    async def _serve(self, number: int, kind: int, body: bytes) -> None:
+        try:
+            answer = frame(number, ANSWER, await self._asked(kind, body))
+        except self._server.ended as error:
+            answer = frame(number, ENDED, type(error).__name__.encode())
+        except NotOwner as error:
+            answer = frame(number, NOT_OWNER, str(error).encode())
+        except PeerGone as error:
+            answer = frame(number, ENDED, str(error).encode())
+        except Exception as error:
+            log.exception("rpc.failed", kind=kind)
+            answer = frame(number, FAILED, type(error).__name__.encode())
+        self._write(answer)
+
+    async def _asked(self, kind: int, body: bytes) -> bytes:
+        """Raises what the part raises."""
+        part: Served = self._server.part
+        if kind == RECEIVE:
+            sender, batch_number, payload = BATCHES.decode(body)
+            return await part.receive(sender, batch_number, payload)
+        if kind == POLL:
+            gateway_id, cursor, wait_s = POLLS.decode(body)
+            return await part.poll(gateway_id, cursor, wait_s)
+        raise ValueError(f"no request of kind {kind}")
