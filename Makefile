@@ -11,7 +11,7 @@ ENGINE := $(BIN)/python setup.py -q engine
 TYPESCRIPT := 5.9.3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test test-fast engine check lock loadtest sim soak fuzz bench-engine bench-estimate bench-shard bench-move bench-media bench-gateway bench-attacks clean chromium redis-server coturn typescript
+.PHONY: run test test-fast engine check lock loadtest sim soak fuzz bench-engine bench-estimate bench-shard bench-move bench-rpc bench-media bench-gateway bench-attacks clean chromium redis-server coturn typescript
 
 run: $(VENV)/.installed ## start Tellerhall on this machine with the demo hall
 	@$(ENGINE)
@@ -51,7 +51,7 @@ loadtest: $(VENV)/.installed-dev ## a minute of 300 virtual customers and 60 vir
 	@$(ENGINE)
 	$(BIN)/python -m loadtest $(ARGS)
 
-bench-engine bench-estimate bench-shard bench-move bench-media bench-gateway bench-attacks: bench-%: $(VENV)/.installed-dev ## figures; QUICK=1: a shorter time at the same scale
+bench-engine bench-estimate bench-shard bench-move bench-rpc bench-media bench-gateway bench-attacks: bench-%: $(VENV)/.installed-dev ## figures; QUICK=1: a shorter time at the same scale
 	@$(ENGINE)
 	$(BIN)/python -m bench.$*
 

@@ -68,10 +68,12 @@ class RpcServer:
         self.secret = secrets.token_bytes(32)
         self.connections: set[Connection] = set()
         self.unproved_count = 0
+        self.tasks: set[asyncio.Task[None]] = set()
+        """Requests under way; they outlive their connection, since whoever asked will ask again."""
         self._server: asyncio.Server | None = None
 
     def __repr__(self) -> str:
-        return f"<RpcServer connections={len(self.connections)} unproved={self.unproved_count}>"
+        return f"<RpcServer connections={len(self.connections)} unproved={self.unproved_count} requests={len(self.tasks)}>"
 
     async def start(self, host: str) -> Address:
         """Listen at `host`, at a free port."""
@@ -85,6 +87,9 @@ class RpcServer:
             self._server.close()
         for connection in list(self.connections):
             connection.abort()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
 
     def has_room(self) -> bool:
         return len(self.connections) < CONNECTIONS_MAX and self.unproved_count < UNPROVED_MAX
@@ -102,7 +107,8 @@ class Connection(asyncio.Protocol):
         """Too many requests are under way; the peer does not take its answers."""
         self._transport: asyncio.Transport | None = None
         self._hello: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._requests_count = 0
+        """Under way."""
 
     # -- the connection
 
@@ -125,6 +131,10 @@ class Connection(asyncio.Protocol):
         if self._hello is not None:
             self._hello.cancel()
         self._transport = None
+
+    @property
+    def is_encrypted(self) -> bool:
+        return self._transport is not None and self._transport.get_extra_info("ssl_object") is not None
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -163,15 +173,17 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, number: int, kind: int, body: bytes) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(number, kind, body))
-        self._tasks.add(task)
+        self._server.tasks.add(task)
         task.add_done_callback(self._done)
-        if len(self._tasks) >= REQUESTS_MAX:
+        self._requests_count += 1
+        if self._requests_count >= REQUESTS_MAX:
             self._is_full = True
             self._read_or_not()
 
     def _done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if self._is_full and len(self._tasks) < REQUESTS_MAX:
+        self._server.tasks.discard(task)
+        self._requests_count -= 1
+        if self._is_full and self._requests_count < REQUESTS_MAX:
             self._is_full = False
             self._read_or_not()
 
