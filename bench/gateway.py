@@ -171,7 +171,8 @@ class Run:
         await off_loop(self.crowd.wait, lambda now: now["in_line"] == self.sizes[2], FILL_S, "everybody in line")
         took_s = await off_loop(self.crowd.wait, lambda now: now["talking"] >= CALLS, FILL_S, "everybody in a call")
         say(
-            f"{CALLS} calls after {took_s:.0f} s more; {self.kib():.1f} KiB a connection\n  {shown(self.parts.cores())}"
+            f"{CALLS} calls after {took_s:.0f} s more, {self.crowd.report()['put_off']} requests put off as overloaded; "
+            f"{self.kib():.1f} KiB a connection\n  {shown(self.parts.cores())}"
         )
 
     async def load(self) -> tuple[Result, dict[str, Any]]:

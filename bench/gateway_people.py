@@ -37,6 +37,7 @@ class _Envelope(msgspec.Struct):
 class _Id(msgspec.Struct):
     call_id: str = ""
     reason: str = ""
+    retry_after_ms: int = 0
 
 
 class _IdEnvelope(msgspec.Struct):
@@ -63,6 +64,8 @@ class People:
         self.requests_count = 0
         self.established_count = 0
         self.ended_count = 0
+        self.put_off_count = 0
+        """Requests that were refused as `overloaded` while everybody came, and were made again."""
         self.failures: Counter[str] = Counter()
         self.kinds: Counter[bytes] = Counter()
         self.latency_ms: list[float] = []
@@ -191,12 +194,22 @@ class People:
         if self.is_measured and (found := payload.rfind(b',"at_ms":')) > 0:
             self.push_ms.append(int(time.time() * 1_000) - int(payload[found + 9 : -1]))
         if kind == b"error":
-            found = _id.decode(payload).data
-            self.failures[f"error {found.reason}"] += 1
+            self._refused(peer, _id.decode(payload).data)
         elif peer.is_agent:
             self._hear_agent(peer, kind, payload)
         else:
             self._hear_customer(peer, kind, payload)
+
+    def _refused(self, peer: Peer, error: _Id) -> None:
+        """While everybody comes a customer who is refused as `overloaded` asks again, as a page does; later it counts."""
+        if error.reason != "overloaded" or self.is_measured or peer.is_agent or peer.call_id:
+            self.failures[f"error {error.reason}"] += 1
+            return
+        self.put_off_count += 1
+        self.wire.at(time.perf_counter() + error.retry_after_ms / 1_000, lambda: self._ask_again(peer))
+
+    def _ask_again(self, peer: Peer) -> None:
+        self._ask_for_call(peer, LINE_QUEUE if peer.slot == -2 else TALK_QUEUE, time.perf_counter())
 
     def _hear_agent(self, peer: Peer, kind: bytes, payload: bytes) -> None:
         if kind == b"reservation.new":
@@ -268,6 +281,7 @@ class People:
             "requests": self.requests_count,
             "established": self.established_count,
             "ended": self.ended_count,
+            "put_off": self.put_off_count,
             "failures": self.failures + wire.problems,
             "losses": wire.losses,
             "kinds": {kind.decode(): count for kind, count in self.kinds.items()},
