@@ -17,7 +17,7 @@ from actors.journal import StoreUnavailable
 from actors.reports import Reports, TooManyRows
 
 EVENTS_MAX = 500
-"""In one answer: some 60 KiB; beyond 100 KiB it takes a slower way (RAY.md)."""
+"""In one answer: some 60 KiB; other answers on the same connection wait behind it."""
 ENDED_MAX = 500
 
 

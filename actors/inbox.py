@@ -1,6 +1,6 @@
 """The receiving end of mailboxes: each batch is taken once, and a repeat gets the first answer.
 
-Ray keeps no order, even from one caller, and an answer may get lost: a batch is known by (sender, number). Only the newest
+Requests keep no order, even from one caller, and an answer may get lost: a batch is known by (sender, number). Only the newest
 batch of a sender can be repeated, since a sender has one in flight; an older one is a straggler that nobody waits for.
 
 Bounds: `SENDERS_MAX` senders, `ANSWERS_BYTES_MAX` of their answers. What was forgotten is carried out again when it is

@@ -11,8 +11,8 @@ Rules (SAFETY.md 5)
 - Bounds: `WAITING_MAX` letters wait, and from `NEWCOMERS_MAX` on none is taken that would begin a call; each waits `LETTER_S`
   for its answer at most. All end as `HallUnavailable`, by name.
 
-Why: one Ray call costs 1.6 ms whatever it carries, a batch of 1,000 letters 2.1 ms (RAY.md). No timer, no added
-delay at low load: an idle mailbox sends the first letter at once.
+Why: a request costs some 0.2 ms of CPU and its shard an fsync, whatever it carries (M: make bench-rpc); in a batch all that came
+meanwhile shares that. No timer, no added delay at low load: an idle mailbox sends the first letter at once.
 
 Not here: who the peer is and how it is reached (`wiring`), what letters mean (`items`, `media_items`).
 """
@@ -33,9 +33,9 @@ WAITING_MAX = 20_000
 NEWCOMERS_MAX = 2_000
 """Two batches: 0.4 s for a shard at its limit. Who would begin a call then is told at once; calls in progress find room."""
 BATCH_MAX = 1_000
-"""RAY.md: the gain is had by then."""
+"""The gain is had by then: a thousandth of what a request costs."""
 BATCH_BYTES_MAX = 96 * 1024
-"""RAY.md: arguments over 100 KiB go through Ray's object store at less than half the rate. A larger letter goes alone."""
+"""Some 20 ms of steps at the shard, after which the next batch is better. A larger letter goes alone."""
 LETTER_S = 15.0
 """Longer than a shard's recovery (SAFETY.md 13: 2 s notice and a replay), shorter than a person's patience with a button."""
 REPLACED_CHECK_S = 0.5
@@ -217,7 +217,7 @@ async def answered_or_replaced(
     """Return the peer's answer. Raises PeerGone as soon as another incarnation has taken its place, and after `LETTER_S`.
 
     Nobody waits for a letter longer than that: a peer that is stuck and never replaced must not hold up the letters that
-    come after these (SAFETY.md 5: they have another number). Ray takes 2.0 s to notice a killed process (RAY.md); a
+    come after these (SAFETY.md 5: they have another number). A lost machine says nothing; a
     successor is in the directory after less.
     """
     task = asyncio.ensure_future(answer)

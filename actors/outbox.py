@@ -1,7 +1,7 @@
 """Notices on their way to one gateway: kept until the gateway has confirmed them, within a bound.
 
 A gateway polls with the cursor it has; what is up to it is dropped, what is after it is the answer, and where there is
-nothing yet the answer waits (one long-poll costs 0.7 ms, RAY.md). A gateway that stays away loses its notices at the
+nothing yet the answer waits (one long-poll, not a question every some ms). A gateway that stays away loses its notices at the
 bound, is told so for as long as its cursor lies before the loss, and subscribes its clients anew from their own last
 numbers: nothing is missed. A new outbox counts as a loss too: nobody knows what went before it.
 """

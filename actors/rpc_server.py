@@ -73,7 +73,9 @@ class RpcServer:
         self._server: asyncio.Server | None = None
 
     def __repr__(self) -> str:
-        return f"<RpcServer connections={len(self.connections)} unproved={self.unproved_count} requests={len(self.tasks)}>"
+        return (
+            f"<RpcServer connections={len(self.connections)} unproved={self.unproved_count} requests={len(self.tasks)}>"
+        )
 
     async def start(self, host: str) -> Address:
         """Listen at `host`, at a free port."""
