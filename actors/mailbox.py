@@ -11,8 +11,8 @@ Rules (SAFETY.md 5)
 - Bounds: `WAITING_MAX` letters wait, and from `NEWCOMERS_MAX` on none is taken that would begin a call; each waits `LETTER_S`
   for its answer at most. All end as `HallUnavailable`, by name.
 
-Why: a request costs some 0.2 ms of CPU and its shard an fsync, whatever it carries (M: make bench-rpc); in a batch all that came
-meanwhile shares that. No timer, no added delay at low load: an idle mailbox sends the first letter at once.
+Why: a request costs some 0.2 ms of CPU and its shard an fsync, whatever it carries (M: make bench-rpc); in a batch all
+that came meanwhile shares that. No timer, no added delay at low load: an idle mailbox sends the first letter at once.
 
 Not here: who the peer is and how it is reached (`wiring`), what letters mean (`items`, `media_items`).
 """
@@ -217,8 +217,8 @@ async def answered_or_replaced(
     """Return the peer's answer. Raises PeerGone as soon as another incarnation has taken its place, and after `LETTER_S`.
 
     Nobody waits for a letter longer than that: a peer that is stuck and never replaced must not hold up the letters that
-    come after these (SAFETY.md 5: they have another number). A lost machine says nothing; a
-    successor is in the directory after less.
+    come after these (SAFETY.md 5: they have another number). A frozen peer or a lost machine says nothing; its successor is in
+    the directory after less.
     """
     task = asyncio.ensure_future(answer)
     watch: asyncio.Future[None] | None = None

@@ -1,4 +1,4 @@
-"""One shard under load: full call lives through handles, Ray's actors, into Valkey with appendfsync always, all on this machine.
+"""One shard under load: full call lives through Ray's actors into Valkey with appendfsync always, all on this machine.
 
     make bench-shard            latency against load to the knee, the naive twin, 50,000 live calls, recovery, overload
     make bench-shard QUICK=1    the same at the same scale, shorter
