@@ -180,6 +180,13 @@ class Cpu:
     def __init__(self, pids: dict[str, int]) -> None:
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
         self._before = self._now()
+        self._machine = psutil.cpu_times()
+
+    def stolen(self) -> float:
+        """Share of the machine's time since then that its host gave to others."""
+        now, before = psutil.cpu_times(), self._machine
+        whole = sum(now) - sum(before)
+        return (getattr(now, "steal", 0.0) - getattr(before, "steal", 0.0)) / whole if whole else 0.0
 
     def _now(self) -> dict[str, float]:
         return {name: self._cpu_s(name, process) for name, process in self._processes.items()}

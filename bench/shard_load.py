@@ -176,8 +176,8 @@ async def measure(one: BenchHall, load: Load) -> Row:
     """Run a load and return its figures, CPU milliseconds a call by part among them."""
     cpu = Cpu(await one.pids())
     await load.run()
-    spent = cpu.spent()
-    row = await finished(load)
+    spent, stolen = cpu.spent(), cpu.stolen()
+    row = await finished(load) | {"stolen": stolen}
     return row | {f"cpu_{name}": 1_000 * one / max(1, row["calls"]) for name, one in spent.items()}
 
 
@@ -220,7 +220,7 @@ def is_held(row: Row) -> bool:
 
 HEAD = (
     f"{'calls/s':>8}{'calls':>8}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}{'late p99':>10}"
-    f"{'CPU ms/call: driver':>21}{'shard':>8}{'store':>8}{'follower':>10}  held"
+    f"{'CPU ms/call: driver':>21}{'shard':>8}{'store':>8}{'follower':>10}{'stolen':>8}  held"
 )
 
 
@@ -228,5 +228,5 @@ def format_row(row: Row) -> str:
     return (
         f"{row['rate']:>8}{row['calls']:>8}{row['p50']:>9.2f}{row['p99']:>9.2f}{row['max']:>9.1f}{row['late_p99']:>10.2f}"
         f"{row['cpu_driver']:>21.2f}{row['cpu_shard']:>8.2f}{row['cpu_store']:>8.2f}{row['cpu_follower']:>10.2f}"
-        f"  {'yes' if is_held(row) else 'no'}"
+        f"{row['stolen']:>8.1%}  {'yes' if is_held(row) else 'no'}"
     )
