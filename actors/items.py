@@ -15,6 +15,7 @@ from dispatch.commands import AdmitHandOver, Command, InviteCustomer, RequestCal
 from dispatch.effects import Reply
 from dispatch.events import Event
 from dispatch.explanations import Explanation
+from dispatch.plan import Plan
 from dispatch.views import AgentView, CallView, PositionView, QueueView, SessionView
 
 
@@ -86,6 +87,12 @@ class ReadExplanation(Struct, array_like=True, tag="explain"):
     call_id: str
 
 
+class ReadPlan(Struct, array_like=True, tag="plan"):
+    """What is configured. Answer: `PlanInForce`."""
+
+    division_id: str
+
+
 class ReadPositions(Struct, array_like=True, tag="positions"):
     division_id: str
     call_ids: list[str]
@@ -154,6 +161,7 @@ Read = (
     | ReadCalls
     | ReadPositions
     | ReadExplanation
+    | ReadPlan
 )
 Item = Submit | Subscribe | Unsubscribe | WorkerHello | LetGo | TakeDivision | Read
 
@@ -181,6 +189,14 @@ class Subscribed(Struct, array_like=True):
     """Under which the shard that answered owns the division: only that one tells the client anything."""
 
 
+class PlanInForce(Struct, array_like=True):
+    """What is configured in a division now."""
+
+    plan: Plan
+    digest: str
+    """As `ApplyPlan` gave it."""
+
+
 class Polled(Struct, array_like=True):
     """Answer to a poll: notices up to `cursor`. `is_lost`: some were dropped, subscribe again."""
 
@@ -206,6 +222,7 @@ ANSWER_TYPES: dict[type[Any], Any] = {
     ReadCalls: list[CallView],
     ReadPositions: list[PositionView],
     ReadExplanation: Explanation | None,
+    ReadPlan: PlanInForce,
     ReadStatus: dict[str, Any],
     ReadHistory: list[Event],
     ReadPart: dict[str, Any],

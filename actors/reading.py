@@ -4,12 +4,14 @@ from itertools import islice
 from typing import Any
 
 from actors.items import (
+    PlanInForce,
     Read,
     ReadAgent,
     ReadAgents,
     ReadCall,
     ReadCalls,
     ReadExplanation,
+    ReadPlan,
     ReadPositions,
     ReadQueue,
     WorkerHello,
@@ -38,6 +40,8 @@ def read(state: State, item: Read, now_ms: int) -> Any:
         return [call_view(state, call_id) for call_id in islice(found, max(0, min(item.count_max, CALLS_MAX)))]
     if isinstance(item, ReadExplanation):
         return explain(state, item.call_id)
+    if isinstance(item, ReadPlan):
+        return PlanInForce(state.plan, state.plan_digest)
     if isinstance(item, ReadAgents):
         return [agent_view(state, agent_id) for agent_id in state.agents]
     return [queue_view(state, queue_id, now_ms) for queue_id, queue in state.queues.items() if not queue.is_retired]

@@ -113,7 +113,11 @@ def is_writable(command: Command) -> bool:
 
 _ADDED: Final[dict[type[Struct], tuple[str, object, Callable[[Struct], tuple[object, ...]]]]] = {
     kind: (added, default, attrgetter(*(name for name in kind.__struct_fields__ if name != added)))
-    for kind, added, default in ((cm.RequestCall, "wishes", None), (cm.DeclineReservation, "is_busy", False))
+    for kind, added, default in (
+        (cm.ApplyPlan, "terms", None),
+        (cm.RequestCall, "wishes", None),
+        (cm.DeclineReservation, "is_busy", False),
+    )
 }
 """Commands that were given a field since version 1: the field, its default, what reads the fields of version 1."""
 

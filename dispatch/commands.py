@@ -25,7 +25,21 @@ class _Command(Struct, array_like=True, gc=False, kw_only=True):
     id: str = ""
 
 
-class ApplyPlan(_Command, tag=1):
+class PlanTerms(Struct, array_like=True, gc=False, frozen=True):
+    """On which terms a plan is to be taken."""
+
+    expected_digest: str = ""
+    """Of the plan that it is to follow; refused as `plan_changed` where neither that nor it itself is in force. Empty: any."""
+    is_dry_run: bool = False
+    """Say what would become of it, and change nothing."""
+
+
+class _OnTerms(_Command, kw_only=True):
+    terms: PlanTerms | None = None
+    """Stands last, so that commands of earlier versions are still read."""
+
+
+class ApplyPlan(_OnTerms, tag=1):
     """Make `plan` the configuration. Refused where it would strand waiting calls."""
 
     plan: Plan

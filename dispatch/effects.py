@@ -38,6 +38,7 @@ Refusal = Literal[
     "bad_value",
     "stale_attempt",
     "calls_would_be_stranded",
+    "plan_changed",
     "idempotency_store_full",
     "key_reused",
     "quarantined",

@@ -11,11 +11,14 @@ from dispatch.patience import release_favourite
 
 
 def apply_plan(engine: Decider, command: cm.ApplyPlan) -> Reply:
-    """Journal the plan; calls that wait in a queue it retires move on, at their old queued-at time."""
+    """Journal the plan; calls that wait in a queue it retires move on, at their old queued-at time. A dry run ends before."""
     state = engine.state
     role = command.principal.partition(":")[0]
     if role not in ("operator", "system"):
         return Reply("not_yours")
+    terms, is_new = command.terms or cm.PlanTerms(), command.digest != state.plan_digest
+    if is_new and terms.expected_digest not in ("", state.plan_digest):
+        return Reply("plan_changed", {"digest": state.plan_digest})
     known = registered_strategies()
     problems = [f"{key}: {what}" for key, what in command.plan.problems(known)]
     if command.plan.division_id != state.division_id:
@@ -27,8 +30,10 @@ def apply_plan(engine: Decider, command: cm.ApplyPlan) -> Reply:
     stranded = sorted({call.queue_id for call in waiting if call.queue_id not in command.plan.retired})
     if stranded:
         return Reply("calls_would_be_stranded", {"queues": stranded, "say_where": "retired.<queue> = <other queue>"})
-    if command.digest == state.plan_digest:
+    if not is_new:
         return Reply("", {"is_changed": False})
+    if terms.is_dry_run:
+        return Reply("", {"is_changed": True})
     engine.emit(ev.PlanApplied(engine.now_ms, command.plan, command.digest))
     for call in waiting:
         move_call(engine, call, state.queues[command.plan.retired[call.queue_id]], "retired")

@@ -15,6 +15,14 @@ class Nothing(Struct):
     """It is done, and there is nothing to tell."""
 
 
+class ConfigurationTaken(Struct):
+    """The division decides by it, or, after a dry run, would."""
+
+    is_changed: bool
+    """It is another one than was in force."""
+    is_dry_run: bool
+
+
 class RequestedCall(Struct, omit_defaults=True):
     """A call that waits. Where a limit led it elsewhere: where it waits, and why."""
 

@@ -44,7 +44,7 @@ from gateway.limits import (
 from gateway.openapi import openapi
 from gateway.porter import GuardedSite, Porter, sockets_max
 from gateway.problems import add_security_headers, problem_middleware
-from gateway.rest import Rest
+from gateway.rest import LATE_BODIES, Rest
 from gateway.roster import Roster
 from gateway.rounds import Rounds
 from gateway.settings import Settings
@@ -223,7 +223,10 @@ class Gateway:
 
     def _new_application(self) -> web.Application:
         application = web.Application(
-            middlewares=[problem_middleware(self._services.metrics), bounds_middleware(self._services.rates)],
+            middlewares=[
+                problem_middleware(self._services.metrics),
+                bounds_middleware(self._services.rates, LATE_BODIES),
+            ],
             client_max_size=BODY_BYTES_MAX,
         )
         application.on_response_prepare.append(add_security_headers)

@@ -29,15 +29,20 @@ FORWARDED_PROTO = "X-Forwarded-Proto"
 SIGNED_IN_PREFIX = "/v1/"
 
 
-def bounds_middleware(rates: Rates) -> Any:
-    """Return the middleware that holds requests to their bounds; it raises `Refused`."""
+def bounds_middleware(rates: Rates, late_bodies: frozenset[tuple[str, str]] = frozenset()) -> Any:
+    """Return the middleware that holds requests to their bounds; it raises `Refused`.
+
+    `late_bodies`: (method, route) of those that read their own, by `read_body`, once they know that they want it.
+    """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         request = _as_sent(request, rates)
         address = request.remote or ""
         rates.check_request(address, request.path.startswith(SIGNED_IN_PREFIX))
-        await _read_body(request)
+        resource = request.match_info.route.resource
+        if resource is None or (request.method, resource.canonical) not in late_bodies:
+            await read_body(request)
         try:
             return await handler(request)
         except Refused as refused:
@@ -74,16 +79,19 @@ def _as_sent(request: web.Request, rates: Rates) -> web.Request:
     return request.clone(**changes)
 
 
-async def _read_body(request: web.Request) -> None:
+async def read_body(request: web.Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:
+    """Return the body, whole; raises `Refused`."""
     if not request.body_exists:
-        return
+        return b""
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower() != "identity":
         raise Refused("bad_encoding", "Content-Encoding: send the body as it is")
-    if (request.content_length or 0) > BODY_BYTES_MAX:
-        raise Refused("too_large", f"a body has at most {BODY_BYTES_MAX} bytes")
+    if (request.content_length or 0) > bytes_max:
+        raise Refused("too_large", f"a body has at most {bytes_max} bytes")
     try:
         async with asyncio.timeout(BODY_MS_MAX / 1000):
-            await request.read()
+            if bytes_max != BODY_BYTES_MAX:
+                request = request.clone(client_max_size=bytes_max)
+            return await request.read()
     except TimeoutError:
         raise Refused("too_slow", "the body did not come in time") from None
     except web.RequestPayloadError:

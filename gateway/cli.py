@@ -22,6 +22,7 @@ import uvloop
 from actors import wiring
 from actors.configuration import Configuration, ConfigurationError, load, plan_digest
 from actors.logs import configure_logging
+from actors.plan_origin import is_over_rest, sha_of
 from gateway import audit_commands, backup_commands
 from gateway.development_issuer import DevelopmentIssuer, rotate
 from gateway.identity import ROLES
@@ -93,6 +94,9 @@ def _add_up(commands: Any) -> None:
         action="append",
         default=None,
         help="IPv4 address where browsers reach the media workers; repeatable",
+    )
+    parser.add_argument(
+        "--apply", action="store_true", help="take the file's plans, also where others came over REST since"
     )
     parser.set_defaults(run=_up)
 
@@ -182,7 +186,7 @@ def _up(options: argparse.Namespace) -> int:
         for line in _greeting(up, took_s):
             _say(line)
 
-    return uvloop.run(run(configuration, _say, on_ready))
+    return uvloop.run(run(configuration, _say, on_ready, is_plan_insisted=options.apply))
 
 
 def _say(line: str) -> None:
@@ -265,10 +269,16 @@ def _other_plans(configuration: Configuration, status: dict[str, Any]) -> list[s
     """Name the divisions that decide by another plan than the file's: the journal is the truth (SAFETY.md 20)."""
     plans = {plan.division_id: plan_digest(plan) for plan in configuration.divisions}
     return [
-        f"configuration: division {division_id} decides by another plan than this file, which is offered at the next start"
+        f"configuration: division {division_id} decides by another plan than this file, {_what_next(one['plan_digest'])}"
         for division_id, one in status["divisions"].items()
-        if division_id in plans and one.get("plan_digest", plans[division_id]) != plans[division_id]
+        if division_id in plans and "plan_digest" in one and sha_of(one["plan_digest"]) != plans[division_id]
     ]
+
+
+def _what_next(plan_digest: str) -> str:
+    if is_over_rest(plan_digest):
+        return "which came over REST: a start takes the file's with --apply alone"
+    return "which is offered at the next start"
 
 
 def _move(options: argparse.Namespace) -> int:

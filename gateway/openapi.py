@@ -151,6 +151,8 @@ def _answer(one: Operation) -> dict[str, Any]:
         schema = references[0] if len(references) == 1 else {"anyOf": references}
         found["content"] = {one.media_type: {"schema": schema}}
         found["content"] |= {name: {"schema": {"type": "string"}} for name in one.other_media_types}
+    if one.is_tagged:
+        found["headers"] = {"ETag": {"schema": {"type": "string"}, "description": "For `If-Match` of a change"}}
     if one.location:
         found["headers"] = {"Location": {"schema": {"type": "string"}, "description": f"`{one.location}`"}}
     return found

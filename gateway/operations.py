@@ -58,7 +58,7 @@ class Asked:
         self.query = query
         """An instance of the entry's `query`; None without one."""
         self.body = body
-        """An instance of the entry's `body`, a text where it has a `body_media_type`; None without either."""
+        """An instance of `body`; a text where there is a `body_media_type`, bytes where a `body_bytes_max`; else None."""
         self.headers = headers
         """The request's headers that the entry names, where they are there."""
 
@@ -81,11 +81,15 @@ class Operation(Struct, frozen=True, kw_only=True):
     """The type of the answer's body: a struct, or a union of structs."""
     body: type[Struct] | None = None
     is_body_optional: bool = False
+    body_bytes_max: int = 0
+    """Where it may be larger than others: it is read once the caller may do this, and the handler gets its bytes."""
     body_media_type: str = ""
     """Where the body is no JSON but a text of this type; then `body` is none."""
     query: type[Struct] | None = None
     status: int = 200
     """Of the answer, where it is not refused."""
+    is_tagged: bool = False
+    """The answer has an `ETag`."""
     location: str = ""
     """The answer's `Location`, with the answer's fields: `/v1/calls/{call_id}`."""
     media_type: str = "application/json"

@@ -19,7 +19,7 @@ from msgspec import Struct
 from actors.logs import write_lines
 from actors.tracing import begin_trace
 from gateway.metrics import Metrics
-from gateway.refusals import EXPECTED, Refused, refused_by
+from gateway.refusals import EXPECTED, Mistake, Refused, refused_by
 
 PROBLEM = "application/problem+json"
 TRACEPARENT = "traceparent"
@@ -76,6 +76,8 @@ class Problem(Struct, omit_defaults=True):
     """For programs. New ones may come: judge one that is not known by the status."""
     then: str = ""
     """`message`: a limit refused the call, and the customer is to be asked for a message; `detail` is what to tell."""
+    problems: list[Mistake] = []
+    """Everything that is wrong with a configuration, at most a hundred."""
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -97,7 +99,7 @@ def problem_response(refused: Refused, status: int = 0) -> web.Response:
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     kind, title = f"urn:tellerhall:problem:{refused.reason}", refused.reason.replace("_", " ")
-    document = Problem(kind, title, status, refused.detail, refused.reason, refused.then)
+    document = Problem(kind, title, status, refused.detail, refused.reason, refused.then, refused.problems)
     return web.Response(body=msgspec.json.encode(document), status=status, content_type=PROBLEM, headers=headers)
 
 

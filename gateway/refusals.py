@@ -9,6 +9,8 @@ Not here: the writing of problem documents (`gateway/problems.py`) and of `error
 
 from typing import Literal, get_args
 
+from msgspec import Struct
+
 from actors.hall import HallUnavailable, MediaRefused, MoveRefused
 from actors.store_client import StoreUnavailable
 from dispatch.effects import Refusal
@@ -80,6 +82,7 @@ STATUS_BY_REASON: dict[str, int] = {
     "bad_sdp": 422,
     "ice_restart": 422,
     "precondition_failed": 412,
+    "plan_changed": 412,
     "precondition_required": 428,
     "unsupported_media_type": 415,
     "unknown_link": 404,
@@ -117,19 +120,40 @@ RETRY_AFTER_MS = 1_000
 """What a client is told to wait where the layer below named no time."""
 
 
+class Mistake(Struct):
+    """One of several things that are wrong with what was sent."""
+
+    path: str
+    """As in `queues[2].need.loans`; empty for the whole."""
+    what: str
+    """What is wrong, or what is allowed."""
+    seen: str = ""
+    """The value, shortened."""
+
+
 class Refused(Exception):
     """One message or request is refused. `re` is the message's id where it is known.
 
     `then` is `message` where the customer is to be asked for one, as the queue's limit says.
     """
 
-    def __init__(self, reason: str, detail: str = "", re: str = "", retry_after_ms: int = 0, *, then: str = "") -> None:
+    def __init__(
+        self,
+        reason: str,
+        detail: str = "",
+        re: str = "",
+        retry_after_ms: int = 0,
+        *,
+        then: str = "",
+        problems: list[Mistake] | None = None,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
         self.re = re
         self.retry_after_ms = retry_after_ms
         self.then = then
+        self.problems = problems or []
 
     @property
     def status(self) -> int:

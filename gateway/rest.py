@@ -20,6 +20,7 @@ from dispatch.model import KEY_PREFIX
 from gateway import (
     rest_audit,
     rest_calls,
+    rest_configuration,
     rest_explain,
     rest_hall,
     rest_identity,
@@ -30,6 +31,7 @@ from gateway import (
     rest_webhooks,
 )
 from gateway.auditing import references
+from gateway.bounds import read_body
 from gateway.cors import preflight_routes
 from gateway.entrance import bearer_token, check_division, check_origin
 from gateway.identity import Verifier
@@ -49,8 +51,11 @@ OPERATIONS: tuple[Operation, ...] = (
     *rest_people.OPERATIONS,
     *rest_recordings.OPERATIONS,
     *rest_webhooks.OPERATIONS,
+    *rest_configuration.OPERATIONS,
 )
 """Everything that REST can do. Routes, OpenAPI and the tests of roles are made from it."""
+LATE_BODIES = frozenset((one.method, one.path) for one in OPERATIONS if one.body_bytes_max)
+"""(method, path) of those whose body is read only once the caller may do them."""
 
 KEY_PATTERN = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 PARAMETER_PATTERN = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
@@ -108,7 +113,9 @@ class Rest:
         query = _query(request, operation.query) if operation.query is not None else None
         command_id = _command_id(request) if operation.is_command else ""
         body: Any = None
-        if operation.body is not None and (request.body_exists or not operation.is_body_optional):
+        if operation.body_bytes_max:
+            body = await read_body(request, operation.body_bytes_max)
+        elif operation.body is not None and (request.body_exists or not operation.is_body_optional):
             body = await _body(request, operation.body)
         elif operation.body_media_type:
             body = await _text(request, operation.body_media_type)

@@ -25,7 +25,7 @@ from gateway.identity import Identity
 from gateway.metrics import Metrics
 from gateway.people import People
 from gateway.rates import Rates
-from gateway.refusals import Refused
+from gateway.refusals import Mistake, Refused
 from gateway.settings import Settings
 from gateway.status import Overview
 
@@ -119,7 +119,9 @@ class Speaker:
             # what the customer is told, and whether a message is asked for; otherwise what would be allowed is said.
             detail = next((value[one] for one in SHOWN if value.get(one)), "")
             reason = self._told(reply.reason)
-            raise Refused(reason, str(detail), then="message" if value.get("then") == "message" else "")
+            problems = [Mistake(*str(one).partition(": ")[::2]) for one in value.get("problems", [])]
+            then = "message" if value.get("then") == "message" else ""
+            raise Refused(reason, str(detail), then=then, problems=problems)
         return value
 
     def beginning_call(self) -> AbstractAsyncContextManager[None]:

@@ -26,8 +26,8 @@ import psutil
 import structlog
 
 from actors import wiring
-from actors.audit import AuditFull, Entry, StoreAudit
-from actors.configuration import Configuration, plan_digest
+from actors.audit import AuditFull
+from actors.configuration import Configuration
 from actors.directory import Directory
 from actors.guard import Guard, NoSupervisor
 from actors.hall import HallUnavailable
@@ -42,8 +42,7 @@ from actors.processes import ProcessRecords
 from actors.store import EmbeddedStore, StoreFailed, StoreFolderTaken
 from actors.store_client import StoreClient, StoreUnavailable
 from actors.supervisor import Slot, SupervisorSettings
-from dispatch.commands import ApplyPlan
-from dispatch.effects import Reply
+from gateway.configured_plans import ConfiguredPlans
 from gateway.identity import open_verifier
 from gateway.part import decode_gateway
 from gateway.ports import PortTaken, check_media_port, claim_port
@@ -68,8 +67,12 @@ class CannotStart(Exception):
 class Up:
     """One run. `say` prints to the operator."""
 
-    def __init__(self, configuration: Configuration, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, configuration: Configuration, say: Callable[[str], None], *, is_plan_insisted: bool = False
+    ) -> None:
+        """`is_plan_insisted`: the file's plans are taken also where others came over REST meanwhile."""
         self.configuration = configuration
+        self._is_plan_insisted = is_plan_insisted
         self.data = configuration.data_folder
         self._say = say
         self._lock: BinaryIO | None = None
@@ -254,16 +257,13 @@ class Up:
             await asyncio.sleep(LOOK_S / 5)
 
     async def _apply_plans(self) -> None:
-        """Bring each division the configured plan; the journal stays the truth where it refuses (SAFETY.md 20)."""
+        """Offer each division the configured plan; the journal is the truth (SAFETY.md 20)."""
         settings = HallSettings([plan.division_id for plan in self.configuration.divisions], self._store_url)
         hall, client = open_hall(settings, wiring.RayNetwork())
         try:
+            plans = ConfiguredPlans(hall, client, self._say, is_insisted=self._is_plan_insisted)
             for plan in self.configuration.divisions:
-                command = ApplyPlan(principal="operator:up", plan=plan, digest=plan_digest(plan))
-                reply = await hall.submit(command, plan.division_id)
-                await self._record_plan(client, command, reply)
-                if not reply.is_accepted:
-                    self._say(f"division {plan.division_id} keeps its former plan: {reply.reason} {reply.value or ''}")
+                await plans.offer(plan)
         except (AuditFull, StoreUnavailable) as error:
             raise CannotStart(f"the audit log cannot be written: {error}") from error
         except HallUnavailable as error:
@@ -271,16 +271,6 @@ class Up:
         finally:
             await hall.close()
             await client.close()
-
-    async def _record_plan(self, client: StoreClient, command: ApplyPlan, reply: Reply) -> None:
-        """In the audit log stands who changed the configuration; the same one again changes nothing."""
-        if reply.is_accepted and not (reply.value or {}).get("is_changed", True):
-            return
-        who, division = command.principal, command.plan.division_id
-        outcome, about = reply.reason or "done", {"plan_digest": command.digest}
-        at_ms = time.time_ns() // 1_000_000
-        entry = Entry(at_ms=at_ms, what="apply_plan", who=who, division=division, about=about, outcome=outcome, by="up")
-        await StoreAudit(client).record(entry)
 
     def _write_address(self) -> None:
         """For `tellerhall status`: where this hall listens."""
@@ -372,12 +362,18 @@ class Up:
                 self._say("the parts on the cluster could not be stopped: start this hall again and stop it")
 
 
-async def run(configuration: Configuration, say: Callable[[str], None], on_ready: Callable[[Up, float], None]) -> int:
+async def run(
+    configuration: Configuration,
+    say: Callable[[str], None],
+    on_ready: Callable[[Up, float], None],
+    *,
+    is_plan_insisted: bool = False,
+) -> int:
     """Start, say so, wait for SIGINT or SIGTERM, stop. Returns the exit status."""
     began_s = time.monotonic()
     stopping = asyncio.Event()
     heed_signals(stopping)
-    up = Up(configuration, say)
+    up = Up(configuration, say, is_plan_insisted=is_plan_insisted)
     try:
         await unless(stopping, up.start())
         if not stopping.is_set():

@@ -277,7 +277,7 @@ EACH_COMMAND_OF_2: list[cm.Command] = [
 ]
 """As version 2 knew them."""
 EACH_COMMAND: list[cm.Command] = [
-    cm.ApplyPlan(PLAN_OF_3, "digest", **BY),
+    cm.ApplyPlan(PLAN_OF_3, "digest", terms=cm.PlanTerms("before", True), **BY),
     *EACH_COMMAND_OF_2[1:],
     cm.AdmitHandOver(HANDED, **BY),
     cm.RevokeHandOver("c1", 5, "north", AT, "customer_hung_up", **BY),

@@ -134,6 +134,10 @@ def test_new_fields_are_part_of_the_fingerprint() -> None:
     plain = cm.RequestCall("c1", "zoe", "loans")
     assert fingerprint(plain) != fingerprint(cm.RequestCall("c1", "zoe", "loans", wishes=Wishes(credit_ms=1)))
     assert fingerprint(plain) != fingerprint(cm.RequestCall("c1", "zoe", "loans", wishes=Wishes()))
+    reload = cm.ApplyPlan(plan(queue()), "digest")
+    assert fingerprint(reload) != fingerprint(
+        cm.ApplyPlan(plan(queue()), "digest", terms=cm.PlanTerms(is_dry_run=True))
+    )
     decline = cm.DeclineReservation("c1.1", "anna")
     assert fingerprint(decline) != fingerprint(cm.DeclineReservation("c1.1", "anna", is_busy=True))
 

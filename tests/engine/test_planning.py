@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from dispatch import commands as cm
 from dispatch import events as ev
@@ -171,6 +172,34 @@ def test_the_same_digest_is_no_event() -> None:
     scene = Scene(queue())
     reply = scene.do(cm.ApplyPlan(plan(queue("other")), scene.engine.state.plan_digest))
     assert (reply.reason, reply.value, scene.last) == ("", {"is_changed": False}, [])
+
+
+def test_a_plan_that_is_to_follow_another() -> None:
+    """Given a plan in force, when one comes that is to follow an earlier one, then refused, and the one in force is named."""
+    scene = Scene(queue())
+    digest = scene.engine.state.plan_digest
+    stale = cm.ApplyPlan(plan(queue("cards")), "new", terms=cm.PlanTerms("older"), principal="operator:olga")
+    reply = scene.do(stale)
+    assert (reply.reason, reply.value, scene.last) == ("plan_changed", {"digest": digest}, [])
+    assert scene.do(structs.replace(stale, terms=cm.PlanTerms(digest))).value == {"is_changed": True}
+    assert scene.engine.state.plan_digest == "new"
+    assert scene.do(stale).value == {"is_changed": False}
+
+
+def test_a_dry_run_changes_nothing() -> None:
+    """Given waiting calls, when plans are tried, then each is answered as if it were applied, and no event comes of it."""
+    scene = Scene(queue(), queue("cards"))
+    scene.request("c1")
+    before, terms = scene.engine.digest(), cm.PlanTerms(is_dry_run=True)
+    for new, digest, reason, is_changed in (
+        (plan(queue("cards")), "new", "calls_would_be_stranded", None),
+        (plan(queue(), queue()), "new", "bad_value", None),
+        (plan(queue("cards"), retired={"loans": "cards"}), "new", "", True),
+        (plan(queue()), scene.engine.state.plan_digest, "", False),
+    ):
+        reply = scene.do(cm.ApplyPlan(new, digest, terms=terms, principal="operator:olga"))
+        assert (reply.reason, (reply.value or {}).get("is_changed"), scene.last) == (reason, is_changed, [])
+    assert scene.engine.digest() == before
 
 
 @pytest.mark.parametrize(

@@ -88,12 +88,15 @@ def _apply_plan(twin: Twin, command: cm.ApplyPlan) -> str:
     new, ids = command.plan, {queue.id for queue in command.plan.queues}
     if command.principal.split(":")[0] not in ("operator", "system"):
         return "not_yours"
+    expected = command.terms.expected_digest if command.terms else ""
+    if expected and twin.plan_digest not in (expected, command.digest):
+        return "plan_changed"
     if list(new.problems(["by_name"])) or new.division_id != twin.plan.division_id:
         return "bad_value"
     leaving = [call for call in twin.calls if call.state == "waiting" and call.queue_id not in ids]
     if any(call.queue_id not in new.retired for call in leaving):
         return "calls_would_be_stranded"
-    if command.digest == twin.plan_digest:
+    if command.digest == twin.plan_digest or (command.terms and command.terms.is_dry_run):
         return ""
     twin.tell("planned", command.digest)
     in_use = {call.queue_id for call in twin.calls} - ids

@@ -270,7 +270,10 @@ A_NEW_ROOM = [
     cm.ReportRoomOpened("talks", 2),
 ]
 GONE_AND_ENDED = [cm.ReportHandOver("goes", 4), cm.EndHandedCall("goes", 4, "customer_hung_up")]
-RELOADS = st.builds(cm.ApplyPlan, SANE_PLANS, st.sampled_from(["p1", "p2", "p3"]), principal=st.just("operator:olga"))
+TERMS = st.none() | st.builds(cm.PlanTerms, st.sampled_from(["", "p1", "p2"]), st.booleans())
+RELOADS = st.builds(
+    cm.ApplyPlan, SANE_PLANS, st.sampled_from(["p1", "p2", "p3"]), terms=TERMS, principal=st.just("operator:olga")
+)
 STEPS = st.lists(
     st.tuples(commands() | st.sampled_from(LIKELY) | RELOADS, st.sampled_from([0, 0, 0, 0, 1, 5_000, 30_000, 600_000])),
     min_size=5,

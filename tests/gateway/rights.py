@@ -147,6 +147,7 @@ SAMPLES: dict[str, Any] = {
     "is_consented": True,
     "credit_ms": 1_000,
     "slot_id": "shard-0",
+    "division_id": "main",
     "mode": "whisper",
     "role": "third",
     "activity": "not_ready",

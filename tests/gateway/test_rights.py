@@ -120,7 +120,11 @@ def assert_no_marks(operation: Operation, caller: Caller, text: str) -> None:
 
 
 def reason_class(reason: str) -> str:
-    return "unknown" if reason in ("not_found", "unknown_call", "unknown_agent", "unknown_queue") else reason
+    return (
+        "unknown"
+        if reason in ("not_found", "unknown_call", "unknown_agent", "unknown_queue", "unknown_division")
+        else reason
+    )
 
 
 # -- messages
