@@ -91,7 +91,7 @@ class Reports:
                 async with self._lock:
                     count = await self._step()
                     await self._maybe_save()
-                self._failure, pause_s = "", 0.0 if count else POLL_S
+                self._failure, pause_s = "", 0.0 if count == PAGE else POLL_S
             except (ArchiveUnavailable, OSError) as error:
                 self._fail(error)
                 pause_s = min(max(pause_s, POLL_S) * 2, PAUSE_MAX_S)
