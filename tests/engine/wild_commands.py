@@ -190,6 +190,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     Plan: PLANS,
     Wishes | None: st.none() | WISHES,
+    cm.PlanTerms | None: st.none() | st.builds(cm.PlanTerms, st.sampled_from(["", "p1", "p2"]) | WILD, st.booleans()),
     list[dict[str, str | int]]: FILES,
     list[str]: st.lists(WILD, max_size=3),
     HandedCall: HANDED_CALLS,
