@@ -1,7 +1,8 @@
 """The listening side of `rpc`: a part's requests come in, its answers go out as they are ready.
 
-Bounds: `CONNECTIONS_MAX` connections, `UNPROVED_MAX` of them without proof and none of those longer than `HELLO_S`; a
-connection with `REQUESTS_MAX` requests under way, or whose answers its reader does not take, is not read until that is better.
+Bounds: `CONNECTIONS_MAX` connections, `UNPROVED_MAX` of them without proof, of which one more ends the oldest (who knows the
+secret proves it within ms, so strangers end each other), and none of those longer than `HELLO_S`; a connection with
+`REQUESTS_MAX` requests under way, or whose answers its reader does not take, is not read until that is better.
 """
 
 import asyncio
@@ -67,14 +68,15 @@ class RpcServer:
         self.ended = ended
         self.secret = secrets.token_bytes(32)
         self.connections: set[Connection] = set()
-        self.unproved_count = 0
+        self.unproved: dict[Connection, None] = {}
+        """Those that have not proved anything yet, the oldest first."""
         self.tasks: set[asyncio.Task[None]] = set()
         """Requests under way; they outlive their connection, since whoever asked will ask again."""
         self._server: asyncio.Server | None = None
 
     def __repr__(self) -> str:
         return (
-            f"<RpcServer connections={len(self.connections)} unproved={self.unproved_count} requests={len(self.tasks)}>"
+            f"<RpcServer connections={len(self.connections)} unproved={len(self.unproved)} requests={len(self.tasks)}>"
         )
 
     async def start(self, host: str) -> Address:
@@ -84,17 +86,31 @@ class RpcServer:
         return Address(host, int(self._server.sockets[0].getsockname()[1]), self.secret)
 
     async def close(self) -> None:
-        """Take no more, and end what is open; what is under way was not answered."""
+        """Take no more, and end what is open, once what was answered is on its way; the rest was not answered."""
         if self._server is not None:
             self._server.close()
-        for connection in list(self.connections):
-            connection.abort()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        for connection in list(self.connections):
+            connection.close()
 
-    def has_room(self) -> bool:
-        return len(self.connections) < CONNECTIONS_MAX and self.unproved_count < UNPROVED_MAX
+    def admit(self, connection: "Connection") -> bool:
+        """Whether there is room for it."""
+        if len(self.connections) >= CONNECTIONS_MAX:
+            log.warning("rpc.full", connections=len(self.connections))
+            return False
+        if len(self.unproved) >= UNPROVED_MAX:
+            log.warning("rpc.strangers", unproved=len(self.unproved))
+            next(iter(self.unproved)).abort()
+        self.connections.add(connection)
+        self.unproved[connection] = None
+        return True
+
+    def forget(self, connection: "Connection") -> None:
+        """It is lost."""
+        self.connections.discard(connection)
+        self.unproved.pop(connection, None)
 
 
 class Connection(asyncio.Protocol):
@@ -116,20 +132,15 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
-        if not self._server.has_room():
-            log.warning("rpc.refused", connections=len(self._server.connections), unproved=self._server.unproved_count)
+        if not self._server.admit(self):
             self.abort()
             return
         notice_silence(transport.get_extra_info("socket"))
-        self._server.connections.add(self)
-        self._server.unproved_count += 1
         self._hello = asyncio.get_running_loop().call_later(HELLO_S, self.abort)
         self._write(self._nonce)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        if self in self._server.connections:
-            self._server.connections.discard(self)
-            self._server.unproved_count -= not self._is_proved
+        self._server.forget(self)
         if self._hello is not None:
             self._hello.cancel()
         self._transport = None
@@ -139,8 +150,14 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and self._transport.get_extra_info("ssl_object") is not None
 
     def abort(self) -> None:
+        self._server.forget(self)
         if self._transport is not None:
             self._transport.abort()
+
+    def close(self) -> None:
+        """End it, once what was written is on its way."""
+        if self._transport is not None:
+            self._transport.close()
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
@@ -167,7 +184,7 @@ class Connection(asyncio.Protocol):
         if not is_proved(said[NONCE_BYTES:], secret, CLIENT, nonce, self._nonce):
             raise BrokenRule("no proof of the secret")
         self._is_proved = True
-        self._server.unproved_count -= 1
+        self._server.unproved.pop(self, None)
         if self._hello is not None:
             self._hello.cancel()
         self._write(proof(secret, SERVER, self._nonce, nonce))

@@ -313,6 +313,11 @@ class RayNetwork(Network):
             return handle
         return self._keep(await asyncio.to_thread(find, name))
 
+    def close(self) -> None:
+        """Speak with nobody any more."""
+        while self._handles:
+            self._handles.popitem()[1].close()
+
     def _keep(self, found: Handle) -> Handle:
         """One handle, and so one connection, an actor; the one that was not needed for longest goes first."""
         handle = self._handles.pop(found.name, None)

@@ -259,7 +259,8 @@ class Up:
     async def _apply_plans(self) -> None:
         """Offer each division the configured plan; the journal is the truth (SAFETY.md 20)."""
         settings = HallSettings([plan.division_id for plan in self.configuration.divisions], self._store_url)
-        hall, client = open_hall(settings, wiring.RayNetwork())
+        network = wiring.RayNetwork()
+        hall, client = open_hall(settings, network)
         try:
             plans = ConfiguredPlans(hall, client, self._say, is_insisted=self._is_plan_insisted)
             for plan in self.configuration.divisions:
@@ -270,6 +271,7 @@ class Up:
             raise CannotStart(f"the shard does not answer ({error.reason}): see {self.data}/logs") from error
         finally:
             await hall.close()
+            network.close()
             await client.close()
 
     def _write_address(self) -> None:

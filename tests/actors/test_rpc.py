@@ -191,22 +191,22 @@ async def test_a_stranger_who_says_nothing_is_cut_off(monkeypatch: pytest.Monkey
     monkeypatch.setattr(rpc_server, "HELLO_S", 0.05)
     async with served(Part()) as (server, address, _):
         assert await refused(address, lambda _: b"") == b""
-        assert server.unproved_count == 0
+        assert not server.unproved
 
 
 async def test_the_bound_of_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given as many strangers as may wait; when one more comes; then it is closed, and once they are gone others are served."""
+    """Given as many strangers as may wait; when one more comes; then the oldest is closed, and a peer is served."""
     monkeypatch.setattr(rpc_server, "UNPROVED_MAX", 3)
     async with served(Part()) as (server, address, client):
-        writers = [(await asyncio.open_connection(address.host, address.port))[1] for _ in range(3)]
-        await until(lambda: server.unproved_count == 3)
-        reader, writer = await asyncio.open_connection(address.host, address.port)
-        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
-            await reader.readexactly(NONCE_BYTES)
-        for one in (*writers, writer):
-            one.close()
-        await until(lambda: server.unproved_count == 0)
+        opened = [await asyncio.open_connection(address.host, address.port) for _ in range(3)]
+        await until(lambda: len(server.unproved) == 3)
         assert await client.receive("s", 1, b"x") == b"x"
+        assert (len(server.unproved), len(server.connections)) == (2, 3)
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await opened[0][0].readexactly(NONCE_BYTES + 1)
+        for _, writer in opened:
+            writer.close()
+        await until(lambda: not server.unproved)
 
 
 async def test_the_bound_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
