@@ -73,6 +73,8 @@ class People:
         self.push_ms = array("i")
         self.asked_s: dict[int, float] = {}
         """Requests whose call is not connected yet: id of the customer -> when it was to come."""
+        self._earlier: set[int] = set()
+        """Those who asked before the counts began anew; what becomes of them belongs to what was."""
         self.load_until_s = 0.0
         self._churn_rate = 0.0
         self.is_measured = False
@@ -80,6 +82,7 @@ class People:
     def reset(self) -> None:
         """Count anew from now on."""
         self.latency_ms, self.lateness_ms, self.push_ms = [], [], array("i")
+        self._earlier = set(self.asked_s)
         self.requests_count = self.established_count = self.ended_count = 0
         self.kinds.clear()
         self.wire.greet_ms, self.wire.back_s = [], []
@@ -227,8 +230,11 @@ class People:
 
     def _hear_customer(self, peer: Peer, kind: bytes, payload: bytes) -> None:
         if kind == b"call.connected":
-            self.established_count += 1
             self.asked_s.pop(id(peer), None)
+            if id(peer) in self._earlier:
+                self._earlier.discard(id(peer))
+            else:
+                self.established_count += 1
             peer.phase = TALKING
             peer.call_id = _id.decode(payload).data.call_id
             self._enter(self.talking, peer)
@@ -257,6 +263,7 @@ class People:
         elif peer.phase != ENDING:
             self.failures["ended_early"] += 1
             self.asked_s.pop(id(peer), None)
+            self._earlier.discard(id(peer))
         self.ended_count += 1
         peer.phase, peer.call_id = IDLE, ""
         self._begin(peer)
