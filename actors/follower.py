@@ -32,9 +32,9 @@ STEP_BATCHES_MAX = 64
 POLL_S = 0.5
 """How often an idle journal is looked at; `catch_up` does not wait for it."""
 PAUSE_MAX_S = 2.0
-SNAPSHOT_BATCHES = 10_000
+SNAPSHOT_BATCHES = 50_000
 SNAPSHOT_EVENTS = 300_000
-"""What a successor of the shard has to replay at most: 1 s at 2.2 us an event and 20 us a batch (measured, 2 cores). At 1,000
+"""What a successor of the shard has to replay at most: 2 s at 2.2 us an event and 20 us a batch (measured, 2 cores). At 1,000
 calls/s that is a snapshot every 20 s, which costs this process 1 s beside 50,000 live calls."""
 SNAPSHOT_S = 300.0
 """A quiet division gets one after five minutes, if anything happened."""

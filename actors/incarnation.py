@@ -4,7 +4,8 @@ Bounds
 - Between being made and its first word: `BORN_S`.
 - A start may take as long as it needs while it gets on: `START_S` without progress, or `SILENT_S` without a word, end it.
 - Afterwards: gone at once where its process is seen to have ended, or Ray says so; after `UNREACHED_S` of broken connections;
-  after `SILENT_S` without a word of its control thread; after `HUNG_S` in which its main loop did not run.
+  after `SILENT_S` (or `PATIENT_SILENT_S`) without a word of its control thread; after `HUNG_S` in which its main loop did not
+  run.
 
 Not here: what follows then (`supervisor`).
 """
@@ -25,6 +26,9 @@ SILENT_S = 4.0
 """A lost machine closes no connection and says nothing. With the choice of another and a replay this is to stay within 10 s."""
 UNREACHED_S = 1.0
 """A broken connection may be the network's; it is tried again for so long. Ray takes 2 s to report it (M)."""
+PATIENT_SILENT_S = 20.0
+"""Of a part that nobody waits for. A follower that reads back the snapshot of a large division holds its interpreter for some
+seconds, on a busy machine for more than `SILENT_S` (M: replaced twice in 12 minutes at 1,000 calls/s)."""
 HUNG_S = 10.0
 """A step takes at most 50 ms, a rebuild of 50,000 live calls seconds."""
 STALL_S = 1.0
@@ -41,7 +45,9 @@ class NotStarted(Exception):
 class Incarnation:
     """A part that runs in a slot."""
 
-    def __init__(self, handle: Handle, facts: dict[str, Any]) -> None:
+    def __init__(self, handle: Handle, facts: dict[str, Any], *, is_patient: bool = False) -> None:
+        """`is_patient`: nobody waits for this part, so its silence may last longer."""
+        self._is_patient = is_patient
         self.handle = handle
         self.facts = facts
         self.started_s = time.monotonic()
@@ -55,14 +61,16 @@ class Incarnation:
         return f"<Incarnation {self.handle.name} pid={self.pid}>"
 
     @classmethod
-    async def started(cls, handle: Handle, note_progress: Callable[[], None]) -> "Incarnation":
+    async def started(
+        cls, handle: Handle, note_progress: Callable[[], None], *, is_patient: bool = False
+    ) -> "Incarnation":
         """Start the part. Raises NotStarted, PeerGone, or what the part's own start raised."""
         start = asyncio.ensure_future(handle.start())
         follow = asyncio.ensure_future(_until_stuck(handle, note_progress))
         try:
             await asyncio.wait({start, follow}, return_when=asyncio.FIRST_COMPLETED)
             if start.done():
-                return cls(handle, start.result())
+                return cls(handle, start.result(), is_patient=is_patient)
             raise NotStarted(follow.result())
         finally:
             start.cancel()
@@ -98,7 +106,7 @@ class Incarnation:
             return "ended"
         if self._unreached_s is not None and now_s - self._unreached_s > UNREACHED_S:
             return "silent"
-        if now_s - self._heard_s > SILENT_S:
+        if now_s - self._heard_s > (PATIENT_SILENT_S if self._is_patient else SILENT_S):
             return "silent"
         return "hung" if self._lag_s > HUNG_S else ""
 

@@ -19,9 +19,9 @@ import structlog
 from actors.journal import Journal, JournalSize, StoreUnavailable
 
 EVERY_S = 1.0
-SIZE_MAX = JournalSize(100_000, 1024**3)
-"""Ten times what stands there when the follower writes its snapshots in time (`follower.SNAPSHOT_BATCHES`), and with 1 GiB
-about a tenth of a small machine's memory: reached after an hour of load without a follower."""
+SIZE_MAX = JournalSize(1_000_000, 1024**3)
+"""Twenty times what stands there when the follower writes its snapshots in time (`follower.SNAPSHOT_BATCHES`), and with 1 GiB
+about a tenth of a small machine's memory: reached after half an hour of 500 turns a second without a follower."""
 
 log = structlog.get_logger("actors.journal_room")
 

@@ -54,6 +54,9 @@ STOP_S = 20.0
 SLOT = "supervisor"
 """Its own entry among the parts."""
 
+PATIENT_KINDS = frozenset({"follower", "webhooks"})
+"""Parts that nobody waits for: a short silence costs less than their restart."""
+
 log = structlog.get_logger()
 
 
@@ -279,7 +282,7 @@ class Supervisor:
             return None
         try:
             await handle.pulse(ADOPT_SUSPECTED_S if self._nodes.is_suspected(entry.ray_node) else ADOPT_S)
-            running = Incarnation(handle, await handle.facts(FACTS_S))
+            running = Incarnation(handle, await handle.facts(FACTS_S), is_patient=slot.kind in PATIENT_KINDS)
         except Exception as error:
             log.warning("part.not_adopted", slot=slot.id, name=entry.name, reason=str(error) or type(error).__name__)
             if entry.ray_node:
@@ -347,7 +350,7 @@ class Supervisor:
             except (TimeoutError, PeerGone):
                 self._nodes.suspect(node_id)
                 raise
-            running = await Incarnation.started(handle, self._note_progress)
+            running = await Incarnation.started(handle, self._note_progress, is_patient=slot.kind in PATIENT_KINDS)
             restarts_count = self._restarts.get(slot.id, 0)
             at_ms = time.time_ns() // 1_000_000
             entry = PartEntry(handle.name, running.pid, at_ms, restarts_count, running.ray_node)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-LAG_BATCHES_MAX = 2_000
+LAG_BATCHES_MAX = 10_000
 """Some 20 s of a busy shard; a follower reads every half second."""
 WEBHOOKS_SILENT_MS = 30_000
 """The sender gives a sign of life every second; a successor is there within seconds."""

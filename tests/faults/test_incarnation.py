@@ -130,6 +130,19 @@ async def test_a_start_that_gets_nowhere_is_given_up(handle: ScriptedHandle) -> 
             await Incarnation.started(handle, lambda: None)  # type: ignore[arg-type]
 
 
+async def test_a_part_that_nobody_waits_for_may_be_silent_longer(
+    handle: ScriptedHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given two parts without a word, one of which nobody waits for; then that one is gone later than the other."""
+    monkeypatch.setattr(module, "PATIENT_SILENT_S", 1.2)
+    handle.answer = None
+    patient = Incarnation(handle, ELSEWHERE, is_patient=True)  # type: ignore[arg-type]
+    ends = [asyncio.create_task(gone(one)) for one in (running(handle), patient)]
+    done, _ = await asyncio.wait(ends, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    assert done == {ends[0]}
+    assert await asyncio.gather(*ends) == ["silent", "silent"]
+
+
 async def test_a_start_that_falls_silent_is_given_up_earlier(
     handle: ScriptedHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

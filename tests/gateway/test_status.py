@@ -148,7 +148,7 @@ WEAK["store"] = {**WEAK["store"], "weaknesses": ["appendfsync is 'everysec', nee
         ("build_differs", {"divisions": {"main": division(build="other")}}),
         ("weaker_durability", {"followed": WEAK}),
         ("follower_behind", {"followed": follower(archive_batch=110, failure="disk full")}),
-        ("follower_behind", {"divisions": {"main": division(batch=120 + 2_000)}}),
+        ("follower_behind", {"divisions": {"main": division(batch=120 + 10_000)}}),
         ("reports_behind", {"followed": follower(reports_batch=120, reports_failure="disk full")}),
         ("webhook_dead_letters", {"webhooks": webhooks(dead_letters_count=1)}),
         ("webhooks_silent", {"webhooks": {**webhooks(), "beat_at_ms": NOW_MS - 30_001}}),
@@ -175,7 +175,7 @@ def test_every_alert_has_a_case_above_and_a_line_in_the_page() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"followed": follower(archive_batch=120 - 2_000)},
+        {"followed": follower(archive_batch=120 - 10_000)},
         {"followed": follower(snapshot_at_ms=NOW_MS - 900_000)},
         {"followed": follower(snapshot_at_ms=1, snapshot_batch=120)},
     ],
