@@ -91,7 +91,7 @@ def _operation(one: Operation) -> dict[str, Any]:
         "x-roles": list(one.roles),
         "x-whose": one.whose,
         "parameters": [*_path_parameters(one), *_query_parameters(one), *_headers(one), *_key_parameter(one)],
-        "responses": {str(one.status): _answer(one), **_refusals(one)},
+        "responses": {str(one.status): _answer(one), **_parts(one), **_refusals(one)},
     }
     if one.body is not None:
         found["requestBody"] = {
@@ -156,6 +156,16 @@ def _answer(one: Operation) -> dict[str, Any]:
     if one.location:
         found["headers"] = {"Location": {"schema": {"type": "string"}, "description": f"`{one.location}`"}}
     return found
+
+
+def _parts(one: Operation) -> dict[str, Any]:
+    """What `Range` makes of the answer."""
+    if not one.takes_ranges:
+        return {}
+    whole = _answer(one)
+    place = {"Content-Range": {"schema": {"type": "string"}, "description": "Which bytes of how many"}}
+    part = {**whole, "description": "The part that `Range` asks for", "headers": {**whole.get("headers", {}), **place}}
+    return {"206": part, "416": {"description": "There is no such part", "headers": place}}
 
 
 def _structs(answer: Any) -> list[Any]:

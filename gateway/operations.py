@@ -94,6 +94,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     """The answer's `Location`, with the answer's fields: `/v1/calls/{call_id}`."""
     media_type: str = "application/json"
     """Of the answer. Other than JSON: the handler returns a response of aiohttp."""
+    takes_ranges: bool = False
+    """`Range` is heeded (RFC 9110 section 14): 206 with a part, 416 where there is no such part."""
     other_media_types: tuple[str, ...] = ()
     """What `Accept` may ask for instead."""
     headers: tuple[str, ...] = ()

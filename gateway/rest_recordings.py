@@ -89,5 +89,7 @@ OPERATIONS: tuple[Operation, ...] = (
         is_audited=True,
         answer=str,
         media_type=ANY_BYTES,
+        takes_ranges=True,
+        headers=("Range",),
     ),
 )
