@@ -80,6 +80,17 @@ class ReadCalls(Struct, array_like=True, tag="calls"):
     count_max: int
 
 
+class ReadCallsPage(Struct, array_like=True, tag="calls_page"):
+    """As `ReadCalls`, after a place, of one queue or of all (empty). Answer: `CallsPage`."""
+
+    division_id: str
+    states: list[str]
+    queue_id: str
+    after: int
+    """The place of the last call that was seen; it may have been forgotten meanwhile. 0: from the beginning."""
+    count_max: int
+
+
 class ReadExplanation(Struct, array_like=True, tag="explain"):
     """Why the call is where it is. Answer: `Explanation`, or nil once the division has forgotten it."""
 
@@ -159,6 +170,7 @@ Read = (
     | ReadQueues
     | ReadAgents
     | ReadCalls
+    | ReadCallsPage
     | ReadPositions
     | ReadExplanation
     | ReadPlan
@@ -187,6 +199,13 @@ class Subscribed(Struct, array_like=True):
     reason: str = ""
     epoch: int = 0
     """Under which the shard that answered owns the division: only that one tells the client anything."""
+
+
+class CallsPage(Struct, array_like=True):
+    """Some calls, and the place to go on after; None: that was all."""
+
+    calls: list[CallView]
+    next: int | None
 
 
 class PlanInForce(Struct, array_like=True):
@@ -220,6 +239,7 @@ ANSWER_TYPES: dict[type[Any], Any] = {
     ReadQueues: list[QueueView],
     ReadAgents: list[AgentView],
     ReadCalls: list[CallView],
+    ReadCallsPage: CallsPage,
     ReadPositions: list[PositionView],
     ReadExplanation: Explanation | None,
     ReadPlan: PlanInForce,

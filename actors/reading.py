@@ -1,15 +1,18 @@
 """Answers to reads, made from a division's state inside the shard's turn, after that turn's events are durable."""
 
+from heapq import nsmallest
 from itertools import islice
 from typing import Any
 
 from actors.items import (
+    CallsPage,
     PlanInForce,
     Read,
     ReadAgent,
     ReadAgents,
     ReadCall,
     ReadCalls,
+    ReadCallsPage,
     ReadExplanation,
     ReadPlan,
     ReadPositions,
@@ -38,6 +41,8 @@ def read(state: State, item: Read, now_ms: int) -> Any:
     if isinstance(item, ReadCalls):
         found = (call.id for call in state.calls.values() if call.state in item.states)
         return [call_view(state, call_id) for call_id in islice(found, max(0, min(item.count_max, CALLS_MAX)))]
+    if isinstance(item, ReadCallsPage):
+        return _calls_page(state, item)
     if isinstance(item, ReadExplanation):
         return explain(state, item.call_id)
     if isinstance(item, ReadPlan):
@@ -45,6 +50,19 @@ def read(state: State, item: Read, now_ms: int) -> Any:
     if isinstance(item, ReadAgents):
         return [agent_view(state, agent_id) for agent_id in state.agents]
     return [queue_view(state, queue_id, now_ms) for queue_id, queue in state.queues.items() if not queue.is_retired]
+
+
+def _calls_page(state: State, item: ReadCallsPage) -> CallsPage:
+    """In the order in which they came: admission numbers are given once, so a place is one whoever is gone."""
+    count_max = max(1, min(item.count_max, CALLS_MAX))
+    found = [
+        call
+        for call in state.calls.values()
+        if call.order > item.after and call.state in item.states and item.queue_id in ("", call.queue_id)
+    ]
+    page = nsmallest(count_max, found, key=lambda call: call.order)
+    views = [view for call in page if (view := call_view(state, call.id)) is not None]
+    return CallsPage(views, page[-1].order if len(found) > count_max else None)
 
 
 def disowned_rooms(state: State, item: WorkerHello) -> Reply:

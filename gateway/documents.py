@@ -119,7 +119,11 @@ class AgentDocument(Struct):
 
 
 class AgentList(Struct):
+    """In the order of their ids."""
+
     agents: list[AgentDocument]
+    next: str | None = None
+    """For `after`: there are more; null: that was all."""
 
 
 class RecordingDocument(Struct):

@@ -19,6 +19,7 @@ from msgspec import Struct
 from dispatch.model import KEY_PREFIX
 from gateway import (
     rest_audit,
+    rest_call_lists,
     rest_calls,
     rest_configuration,
     rest_explain,
@@ -42,6 +43,7 @@ from gateway.speaker import Services, Speaker
 
 OPERATIONS: tuple[Operation, ...] = (
     *rest_calls.OPERATIONS,
+    *rest_call_lists.OPERATIONS,
     *rest_hall.OPERATIONS,
     *rest_media.OPERATIONS,
     *rest_reports.OPERATIONS,

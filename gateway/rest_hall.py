@@ -7,14 +7,17 @@ serving (`gateway/rest.py`), what leaves of a view (`gateway/documents.py`).
 """
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from dispatch.plan import Id
 from gateway import answers, documents
 from gateway.operations import EVERYBODY, STAFF, Asked, Operation
 from gateway.refusals import Refused
+
+AGENTS_MAX = 1_000
+"""In one answer: some 300 KB."""
 
 
 class MoveDivision(Struct, forbid_unknown_fields=True):
@@ -40,11 +43,22 @@ async def show_queue(asked: Asked) -> documents.QueueDocument:
     return documents.queue_document(view, speaker.identity.role)
 
 
+class AgentsQuery(Struct, forbid_unknown_fields=True):
+    """Which page of the agents."""
+
+    after: Annotated[str, Meta(max_length=64)] = ""
+    """The `next` of the page before."""
+    limit: Annotated[int, Meta(ge=1, le=AGENTS_MAX)] = AGENTS_MAX
+
+
 async def list_agents(asked: Asked) -> documents.AgentList:
-    """Of the token's division."""
-    speaker = asked.speaker
+    """Of the token's division, page by page; who signs in or leaves the plan meanwhile makes no page twice."""
+    speaker, query = asked.speaker, asked.query
     views = await speaker.within_time(speaker.hall.agents(speaker.identity.division_id))
-    return documents.AgentList([documents.agent_document(view) for view in views])
+    later = sorted((view for view in views if view.agent_id > query.after), key=lambda view: view.agent_id)
+    page = later[: query.limit]
+    following = page[-1].agent_id if len(later) > len(page) else None
+    return documents.AgentList([documents.agent_document(view) for view in page], following)
 
 
 async def show_agent(asked: Asked) -> documents.AgentDocument:
@@ -100,6 +114,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/v1/agents",
         handler=list_agents,
         summary="All agents as they are now",
+        query=AgentsQuery,
         roles=STAFF,
         whose="division",
         answer=documents.AgentList,

@@ -148,6 +148,7 @@ SAMPLES: dict[str, Any] = {
     "credit_ms": 1_000,
     "slot_id": "shard-0",
     "division_id": "main",
+    "before": "2020-01-01",
     "mode": "whisper",
     "role": "third",
     "activity": "not_ready",

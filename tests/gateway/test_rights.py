@@ -37,6 +37,7 @@ NOT_HERE = {
     "look_at_session": 404,  # Needs a room, which an external call has not.
     "report_queues": 503,  # Nothing is archived in this hall.
     "report_agents": 503,
+    "list_ended_calls": 503,
     "show_status": 200,
 }
 """GET operations that may answer otherwise than 200 or 204 in this hall, to somebody who may ask."""
