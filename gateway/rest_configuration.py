@@ -18,7 +18,7 @@ from msgspec import Struct
 from actors.checking import find_problems
 from actors.configuration import plan_digest
 from actors.items import PlanInForce, ReadPlan
-from actors.plan_origin import over_rest
+from actors.plan_origin import over_rest, sha_of
 from actors.time_zones import replace_time_zones
 from dispatch.commands import ApplyPlan, PlanTerms
 from dispatch.plan import Plan
@@ -59,7 +59,8 @@ async def change_configuration(asked: Asked) -> web.Response:
     _check_division(speaker, division_id)
     expected = await _expected(asked)
     plan, sha = await asyncio.to_thread(_checked, asked.body)
-    digest = over_rest(sha, expected)
+    # What it follows, unchanged, stays what it is: also where it came from.
+    digest = expected if sha == sha_of(expected) else over_rest(sha, expected)
     terms = PlanTerms(expected, asked.query.dry_run)
     command = ApplyPlan(
         principal=speaker.identity.principal, id=asked.command_id, plan=plan, digest=digest, terms=terms

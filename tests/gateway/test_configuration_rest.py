@@ -213,6 +213,9 @@ async def test_the_next_start(
     await ConfiguredPlans(hall, client, said.append, is_insisted=is_insisted).offer(offered)
     assert (await show(visitor, operator))[0] == as_json(kept)
     assert (says in "".join(said)) if says else not said
+    again = await show(visitor, operator)
+    status, taken, headers = await change(visitor, operator, *again)
+    assert (status, taken["is_changed"], headers["Etag"]) == (200, False, again[1])
     if kept is offered:
         assert (await show(visitor, operator))[1] == f'"{plan_digest(offered)}"'
         lines = [decode_line(line) for line in await StoreAudit(client).read(0, 100)]
