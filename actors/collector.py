@@ -9,8 +9,9 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
-THRESHOLDS = (50_000, 50, 1_000)
-"""The young are looked at after as many new objects as a thousand steps make, and seldom more than those."""
+THRESHOLDS = (5_000, 500, 1_000)
+"""The young are looked at after as many new objects as a hundred steps make, and seldom more than those. Each is looked at
+once, so a tenth of them at a time costs the same and holds a turn up for a tenth as long (M: 20 to 58 ms with 50,000)."""
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """The listening side of `rpc`: a part's requests come in, its answers go out as they are ready.
 
-Bounds: `CONNECTIONS_MAX` connections, `UNPROVED_MAX` of them without proof, of which one more ends the oldest (who knows the
+Bounds: `CONNECTIONS_MAX` connections, and `UNPROVED_MAX` without proof, of which one more ends the oldest (who knows the
 secret proves it within ms, so strangers end each other), and none of those longer than `HELLO_S`; a connection with
 `REQUESTS_MAX` requests under way, or whose answers its reader does not take, is not read until that is better.
 """
@@ -39,7 +39,8 @@ from actors.rpc import (
 
 CONNECTIONS_MAX = 2_000
 """Gateways, shards and media workers of a large hall are some hundreds."""
-UNPROVED_MAX = 100
+UNPROVED_MAX = 2_000
+"""After a failover everybody comes at once, to a loop that may be busy: as many as there may be peers."""
 REQUESTS_MAX = 1_000
 """A peer has one batch and one poll under way for each division."""
 
@@ -49,6 +50,12 @@ POLLS = msgspec.msgpack.Decoder(tuple[str, int, float])
 """(gateway, cursor, wait_s)."""
 
 log = structlog.get_logger()
+
+
+def tls_options() -> dict[str, Any]:
+    """For a listening socket; a handshake takes no longer than a hello."""
+    context = tls(ssl.Purpose.CLIENT_AUTH)
+    return {} if context is None else {"ssl": context, "ssl_handshake_timeout": HELLO_S}
 
 
 class Served(Protocol):
@@ -82,7 +89,9 @@ class RpcServer:
     async def start(self, host: str) -> Address:
         """Listen at `host`, at a free port."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), host, 0, ssl=tls(ssl.Purpose.CLIENT_AUTH))
+        self._server = await loop.create_server(
+            lambda: Connection(self), host, 0, backlog=CONNECTIONS_MAX, **tls_options()
+        )
         return Address(host, int(self._server.sockets[0].getsockname()[1]), self.secret)
 
     async def close(self) -> None:
@@ -97,7 +106,7 @@ class RpcServer:
 
     def admit(self, connection: "Connection") -> bool:
         """Whether there is room for it."""
-        if len(self.connections) >= CONNECTIONS_MAX:
+        if len(self.connections) - len(self.unproved) >= CONNECTIONS_MAX:
             log.warning("rpc.full", connections=len(self.connections))
             return False
         if len(self.unproved) >= UNPROVED_MAX:
@@ -233,6 +242,9 @@ class Connection(asyncio.Protocol):
             answer = frame(number, NOT_OWNER, str(error).encode())
         except PeerGone as error:
             answer = frame(number, ENDED, str(error).encode())
+        except asyncio.CancelledError:
+            self._write(frame(number, ENDED, b"cancelled"))
+            raise
         except Exception as error:
             log.exception("rpc.failed", kind=kind)
             answer = frame(number, FAILED, type(error).__name__.encode())

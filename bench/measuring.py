@@ -17,7 +17,7 @@ START_MS = 1_700_000_000_000
 IS_QUICK = os.environ.get("QUICK", "") not in ("", "0")
 """A shorter time at the same scale."""
 
-COLLECTOR = (50_000, 50, 1_000)
+COLLECTOR = (5_000, 500, 1_000)
 """Thresholds as `actors/parts.py` sets them in a shard; the peers run under the same."""
 
 
