@@ -56,6 +56,7 @@ class RpcClient:
         self._address: Address | None = None
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
+        self._is_closed = False
 
     def __repr__(self) -> str:
         return f"<RpcClient {self._name} {self._address} {self._connection}>"
@@ -75,6 +76,8 @@ class RpcClient:
                 connection = self._connection
                 if connection is None or connection.is_lost:
                     connection = self._connection = await self._connected()
+        if self._is_closed:
+            connection.close()
         return await connection.ask(kind, body)
 
     async def _connected(self) -> "Connection":
@@ -98,7 +101,8 @@ class RpcClient:
         return connection
 
     def close(self) -> None:
-        """Who waits is told `PeerGone`."""
+        """Who waits is told `PeerGone`, and so is whoever asks later: nobody would end another connection."""
+        self._is_closed = True
         if self._connection is not None:
             self._connection.close()
 

@@ -136,6 +136,16 @@ async def test_a_part_that_is_gone_is_gone() -> None:
                 await one.receive("s", 2, b"x")
 
 
+async def test_a_closed_client_stays_closed() -> None:
+    """Given a client that was closed; when it is asked again; then PeerGone, and no connection stays."""
+    async with served(Part()) as (server, _, client):
+        assert await client.receive("s", 1, b"x") == b"x"
+        client.close()
+        with pytest.raises(PeerGone):
+            await client.receive("s", 2, b"x")
+        await until(lambda: not server.connections)
+
+
 async def test_many_who_come_at_once_share_a_connection() -> None:
     """Given no connection yet; when many ask at once; then one is made."""
     part = Part()
