@@ -41,14 +41,13 @@ from actors.items import TakeDivision, decode_items, encode
 from actors.journal import Append, Fenced, Journal, StoreUnavailable
 from actors.journal_room import JournalRoom
 from actors.lease import Leases, Proofs
-from actors.logs import write_lines
 from actors.mailbox import NotOwner
 from actors.measures import ShardMeasures
 from actors.performer import Performer
 from actors.reporting import shard_status
 from actors.stepping import Stepping, is_clock_behind
 from actors.takeover import Owners, Replaced, Takeover
-from actors.transitions import lines_of
+from actors.transitions import LateLines
 from dispatch.commands import Command
 from dispatch.effects import Reply
 
@@ -128,6 +127,7 @@ class Shard:
             self._host,
         )
         self._is_store_silent = False
+        self._lines = LateLines()
         self._answering = Answering(self.audience, self._clock, self.measures, lambda one: shard_status(self, one))
         self.turns_count = 0
         self.items_count = 0
@@ -205,6 +205,7 @@ class Shard:
     def _end(self) -> None:
         if not self.ended.is_set():
             self.ended.set()
+            self._lines.write()
             self._intake.end(ShardEnded(self.settings.name))
             self._intake.wake()
 
@@ -222,6 +223,7 @@ class Shard:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._lines.write()
         await self._takeover.close()
         await self._leases.close()
         self._intake.end(ShardEnded(self.settings.name))
@@ -347,8 +349,8 @@ class Shard:
 
     def _release(self, shown: dict[str, HostedDivision], works: list[Work], replies: dict[Work, Reply]) -> None:
         """Show what this turn did in the divisions of `shown`: theirs is durable, or proved to be the present."""
-        write_lines([line for one in shown.values() for line in lines_of(one.division_id, one.events)])
         for division in shown.values():
+            self._lines.add(division.division_id, division.events)
             notices, effects = division.release()
             if self.divisions.get(division.division_id) is division:
                 self.audience.tell(division.division_id, notices)

@@ -16,10 +16,14 @@ import secrets
 from collections import OrderedDict
 from collections.abc import MutableMapping
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 CALLS_MAX = 100_000
 """Calls whose trace a process remembers, 250 bytes each; the one begun longest ago goes first."""
+
+DERIVED_MAX = 16_384
+"""Derived ones kept at hand: calls of which something is told again and again."""
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?\Z")
 """Version `ff` and all-zero ids are invalid; a later version may add parts at the end (section 3.2)."""
@@ -56,6 +60,7 @@ def current_traceparent() -> str:
     return _current.get()
 
 
+@lru_cache(maxsize=DERIVED_MAX)
 def derived_traceparent(call_id: str) -> str:
     """The trace of a call that nobody brought one for: the same in every process."""
     digest = hashlib.sha256(call_id.encode()).hexdigest()
@@ -97,7 +102,9 @@ def add_trace(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> Mutab
     call_id = line.get("call_id") or line.pop("call", "") or line.get("room_id")
     if call_id:
         line["call_id"] = call_id
+    if "trace_id" in line:
+        return line
     traceparent = current_traceparent() or (CALLS.of(str(call_id)) if call_id else "")
-    if traceparent and "trace_id" not in line:
+    if traceparent:
         line["trace_id"] = trace_id_of(traceparent)
     return line

@@ -1,14 +1,18 @@
 """What is logged of a call's life: ids, states and reasons from a list, nothing that a person wrote."""
 
+import asyncio
+
 import pytest
 
+from actors import transitions
 from actors.courier import traceparent_of
 from actors.measures import REASONS_MAX, Histogram, ShardMeasures
 from actors.tracing import CALLS, derived_traceparent, trace_id_of
-from actors.transitions import lines_of, told
+from actors.transitions import LateLines, lines_of, told
 from dispatch import events as ev
 from dispatch.commands import AdmitHandOver, HangUp
 from dispatch.handing_facts import HandedCall
+from tests.waiting import until
 
 GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -82,3 +86,20 @@ def test_reasons_are_counted_within_a_bound() -> None:
     refused = measures.values()["refused"]
     assert len(refused) == REASONS_MAX + 1
     assert (refused["reason_0"], refused["other"]) == (2, 1)
+
+
+async def test_lines_are_written_a_moment_later_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given events of two turns; then their lines are written in one go, in order, when the answers are out."""
+    written: list[list[str]] = []
+    monkeypatch.setattr(transitions, "write_lines", lambda lines: written.append([line["call_id"] for line in lines]))
+    late = LateLines()
+    late.add("main", [ev.CallConnected(1, "call-1", "anna", "c-1")])
+    late.add("main", [])
+    late.add("main", [ev.CallConnected(2, "call-2", "ben", "c-2")])
+    assert not written
+    await until(lambda: written == [["call-1", "call-2"]])
+    late.add("main", [ev.CallConnected(3, "call-3", "anna", "c-3")])
+    late.write()
+    assert written[1:] == [["call-3"]]
+    await asyncio.sleep(2 * transitions.LATE_S)
+    assert len(written) == 2
