@@ -9,14 +9,13 @@ Not here: how it is taken (`takeover`), where divisions go that nobody has place
 
 import asyncio
 from typing import Protocol
-from uuid import uuid4
 
 import structlog
 
 from actors.directory import Owner, PartEntry
 from actors.items import HallUnavailable, TakeDivision, decode_answer, decode_bodies, encode
 from actors.mailbox import PeerGone
-from actors.network import Network
+from actors.network import Network, ask_once
 from actors.placement import Placements
 from dispatch.effects import Reply
 
@@ -85,8 +84,7 @@ async def _ask_to_take(network: Network, actor_name: str, division_id: str) -> s
     """Return why the shard did not take it; empty: it did."""
     try:
         async with asyncio.timeout(MOVE_S):
-            peer = await network.peer(actor_name)
-            [body] = decode_bodies(await peer.receive(uuid4().hex, 0, encode([TakeDivision(division_id)])))
+            [body] = decode_bodies(await ask_once(network, actor_name, encode([TakeDivision(division_id)])))
             reply: Reply = decode_answer(TakeDivision, body)
     except HallUnavailable as error:
         return error.reason

@@ -40,6 +40,7 @@ class PartActor:
         self._starting = asyncio.Lock()
         self._is_started = False
         self._server: RpcServer | None = None
+        self._network = RayNetwork()
         self._address: Address | None = None
 
     async def start(self) -> dict[str, Any]:
@@ -54,7 +55,8 @@ class PartActor:
 
     async def stand_by(self) -> None:
         """Make the part, and let it do what it can before its start."""
-        await self._make()
+        async with self._starting:
+            await self._make()
         if hasattr(self._part, "stand_by"):
             await self._part.stand_by()
             self._tasks.append(asyncio.create_task(self._end_with_part()))
@@ -62,7 +64,7 @@ class PartActor:
     async def _make(self) -> None:
         if self._part is None:
             self._tasks.append(asyncio.create_task(self._beat()))
-            self._part = self._class(self._settings, RayNetwork())
+            self._part = self._class(self._settings, self._network)
             self._server = RpcServer(self._part, ShardEnded)
             self._address = await self._server.start(ray_address())
 
@@ -95,6 +97,7 @@ class PartActor:
         await self._part.stop()
         if self._server is not None:
             await self._server.close()
+        self._network.close()
 
     async def status(self) -> dict[str, Any]:
         status: dict[str, Any] = await self._part.status()

@@ -6,14 +6,18 @@ secret proves it within ms, so strangers end each other), and none of those long
 """
 
 import asyncio
+import contextlib
 import os
+import random
 import secrets
 import ssl
+import time
 from typing import Any, Protocol
 
 import msgspec
 import structlog
 
+from actors.inbox import Straggler
 from actors.mailbox import NotOwner, PeerGone
 from actors.rpc import (
     ANSWER,
@@ -44,12 +48,31 @@ UNPROVED_MAX = 2_000
 REQUESTS_MAX = 1_000
 """A peer has one batch and one poll under way for each division."""
 
+WARN_S = 1.0
+
 BATCHES = msgspec.msgpack.Decoder(tuple[str, int, bytes])
 """(sender, number, payload)."""
 POLLS = msgspec.msgpack.Decoder(tuple[str, int, float])
 """(gateway, cursor, wait_s)."""
 
 log = structlog.get_logger()
+
+
+PORTS = "TELLERHALL_PART_PORTS"
+"""`first-last`, for machines with a firewall between them: of these ports each part takes a free one."""
+
+
+def ports() -> list[int]:
+    """Which ports to try, in order; 0: any that is free. Raises ValueError."""
+    said = os.environ.get(PORTS, "")
+    if not said:
+        return [0]
+    first, _, last = said.partition("-")
+    if not (first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65_536):
+        raise ValueError(f"{PORTS}={said!r} should be two ports, as in 20000-20099")
+    found = list(range(int(first), int(last) + 1))
+    random.shuffle(found)
+    return found
 
 
 def tls_options() -> dict[str, Any]:
@@ -79,7 +102,11 @@ class RpcServer:
         """Those that have not proved anything yet, the oldest first."""
         self.tasks: set[asyncio.Task[None]] = set()
         """Requests under way; they outlive their connection, since whoever asked will ask again."""
+        self.is_closing = False
+        """The part has stopped: what still comes is told so, and not begun."""
         self._server: asyncio.Server | None = None
+        self._warned_s = 0.0
+        self._unsaid_count = 0
 
     def __repr__(self) -> str:
         return (
@@ -87,15 +114,20 @@ class RpcServer:
         )
 
     async def start(self, host: str) -> Address:
-        """Listen at `host`, at a free port."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(self), host, 0, backlog=CONNECTIONS_MAX, **tls_options()
-        )
+        """Listen at `host`, at a free port: any, or one of `PORTS`. Raises OSError when all of those are taken."""
+        for port in ports():
+            with contextlib.suppress(OSError) if port else contextlib.nullcontext():
+                self._server = await asyncio.get_running_loop().create_server(
+                    lambda: Connection(self), host, port, backlog=CONNECTIONS_MAX, **tls_options()
+                )
+                break
+        if self._server is None:
+            raise OSError(f"no port is free at {host} of {PORTS}={os.environ[PORTS]}: it needs one for each part there")
         return Address(host, int(self._server.sockets[0].getsockname()[1]), self.secret)
 
     async def close(self) -> None:
         """Take no more, and end what is open, once what was answered is on its way; the rest was not answered."""
+        self.is_closing = True
         if self._server is not None:
             self._server.close()
         for task in self.tasks:
@@ -104,13 +136,22 @@ class RpcServer:
         for connection in list(self.connections):
             connection.close()
 
+    def warn(self, event: str, **what: Any) -> None:
+        """One line each `WARN_S` at most, with how many were left out: who floods us must not fill the log too."""
+        now_s = time.monotonic()
+        if now_s - self._warned_s < WARN_S:
+            self._unsaid_count += 1
+            return
+        log.warning(event, left_out_count=self._unsaid_count, **what)
+        self._warned_s, self._unsaid_count = now_s, 0
+
     def admit(self, connection: "Connection") -> bool:
         """Whether there is room for it."""
         if len(self.connections) - len(self.unproved) >= CONNECTIONS_MAX:
-            log.warning("rpc.full", connections=len(self.connections))
+            self.warn("rpc.full", connections=len(self.connections))
             return False
         if len(self.unproved) >= UNPROVED_MAX:
-            log.warning("rpc.strangers", unproved=len(self.unproved))
+            self.warn("rpc.strangers", unproved=len(self.unproved))
             next(iter(self.unproved)).abort()
         self.connections.add(connection)
         self.unproved[connection] = None
@@ -181,7 +222,7 @@ class Connection(asyncio.Protocol):
                 for number, kind, body in self._frames:
                     self._begin(number, kind, body)
         except BrokenRule as error:
-            log.warning("rpc.broken_rule", reason=str(error))
+            self._server.warn("rpc.broken_rule", reason=str(error))
             self.abort()
 
     def _prove(self) -> bool:
@@ -200,6 +241,9 @@ class Connection(asyncio.Protocol):
         return True
 
     def _begin(self, number: int, kind: int, body: bytes) -> None:
+        if self._server.is_closing:
+            self._write(frame(number, ENDED, b"it is stopping"))
+            return
         task = asyncio.get_running_loop().create_task(self._serve(number, kind, body))
         self._server.tasks.add(task)
         task.add_done_callback(self._done)
@@ -242,6 +286,8 @@ class Connection(asyncio.Protocol):
             answer = frame(number, NOT_OWNER, str(error).encode())
         except PeerGone as error:
             answer = frame(number, ENDED, str(error).encode())
+        except Straggler as error:
+            answer = frame(number, FAILED, str(error).encode())  # Nobody waits for it any more.
         except asyncio.CancelledError:
             self._write(frame(number, ENDED, b"cancelled"))
             raise

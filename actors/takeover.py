@@ -23,7 +23,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from typing import Protocol
-from uuid import uuid4
 
 import structlog
 
@@ -34,7 +33,7 @@ from actors.intake import Work
 from actors.items import HallUnavailable, LetGo, decode_answer, decode_bodies, encode
 from actors.journal import Journal, StoreUnavailable
 from actors.mailbox import PeerGone
-from actors.network import Network
+from actors.network import Network, ask_once
 from actors.shadow import Shadow
 from dispatch.effects import Reply
 
@@ -289,9 +288,8 @@ class Takeover:
         """Return when the source let go, by its clock; 0 when it does not answer, or has nothing to let go of."""
         try:
             async with asyncio.timeout(LET_GO_S):
-                peer = await self._network.peer(owner.actor_name)
                 letters = encode([LetGo(division_id, owner.epoch)])
-                [body] = decode_bodies(await peer.receive(uuid4().hex, 0, letters))
+                [body] = decode_bodies(await ask_once(self._network, owner.actor_name, letters))
                 reply = decode_answer(LetGo, body)
         except (PeerGone, HallUnavailable, TimeoutError) as error:
             log.warning("division.not_let_go", division=division_id, source=owner.actor_name, reason=repr(error))

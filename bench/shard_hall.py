@@ -85,7 +85,8 @@ class BenchHall:
             if slot.kind != "gateway" or self._gateway is not None
         ]
         own = HallSettings([self.plan.division_id], self.store.url)
-        self.hall, self.client = open_hall(own, wiring.RayNetwork(), "bench")
+        self._network = wiring.RayNetwork()
+        self.hall, self.client = open_hall(own, self._network, "bench")
         await settle(Directory(self.client), [self.plan.division_id], [SHARD])
         self._supervisor = await Guard(self.client).begin(SupervisorSettings(slots, self.store.url))
         await self._parts_started(self._supervisor)
@@ -108,6 +109,7 @@ class BenchHall:
     async def stop(self) -> None:
         if self._supervisor is not None:
             await self.hall.close()
+            self._network.close()
             with contextlib.suppress(Exception):  # The store and Ray end below, whatever a part makes of its end.
                 await self._supervisor.stop(STOP_S)
         with contextlib.suppress(AttributeError, StoreUnavailable):

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
 from actors import rpc, rpc_client, rpc_server
+from actors.inbox import Straggler
 from actors.mailbox import NotOwner, PeerGone
 from actors.rpc import CLIENT, HEAD, NONCE_BYTES, PROOF_BYTES, RECEIVE, Address, BrokenRule, Frames, frame, proof
 from actors.rpc_client import RequestFailed, RpcClient
@@ -134,6 +136,47 @@ async def test_a_part_that_is_gone_is_gone() -> None:
         for one in (client, client_of(address)):
             with pytest.raises(PeerGone):
                 await one.receive("s", 2, b"x")
+
+
+async def test_what_comes_after_the_part_has_stopped_is_told_so() -> None:
+    """Given a server that closes while an answer is still being made; when one more request comes; then PeerGone, unbegun."""
+    part = Part()
+    async with served(part) as (server, _, client):
+        held = asyncio.ensure_future(client.receive("held", 1, b"x"))
+        await until(lambda: len(part.asked) == 1)
+        server.is_closing = True
+        with pytest.raises(PeerGone, match="stopping"):
+            await client.receive("s", 2, b"x")
+        assert len(part.asked) == 1
+        part.gate.set()
+        assert await held == b"x"
+
+
+async def test_a_straggler_is_told_so_and_logged_as_nothing() -> None:
+    """Given a batch that comes out of order; then its sender, who has gone on, is told so, and no error is logged."""
+
+    class Late(Part):
+        async def receive(self, sender: str, number: int, payload: bytes) -> bytes:
+            raise Straggler("batch 1 of s after 2")
+
+    with structlog.testing.capture_logs() as lines:
+        async with served(Late()) as (_, _, client):
+            with pytest.raises(RequestFailed, match="after 2"):
+                await client.receive("s", 1, b"x")
+    assert not lines
+
+
+async def test_many_strangers_make_one_line_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given many who break the rules within a second; then one line says so, and the next one how many were left out."""
+    async with served(Part()) as (_, address, _):
+        with structlog.testing.capture_logs() as lines:
+            for _ in range(5):
+                await refused(address, lambda _: os.urandom(NONCE_BYTES + PROOF_BYTES))
+            assert [line["event"] for line in lines] == ["rpc.broken_rule"]
+            monkeypatch.setattr(rpc_server, "WARN_S", 0.0)
+            await refused(address, lambda _: os.urandom(NONCE_BYTES + PROOF_BYTES))
+            await until(lambda: len(lines) == 2)
+        assert lines[1]["left_out_count"] == 4
 
 
 async def test_a_closed_client_stays_closed() -> None:
