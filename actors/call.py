@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from actors.items import ReadCall
 from dispatch.commands import (
     AcceptInvitation,
+    AnswerScriptStep,
     Command,
     CompleteTransfer,
     HangUp,
@@ -15,6 +16,7 @@ from dispatch.commands import (
     RequestCallback,
     SetHold,
     SetPriority,
+    ShowScriptStep,
     Supervise,
     TakeOver,
     TransferCall,
@@ -162,6 +164,24 @@ class CallHandle:
     async def set_hold(self, is_held: bool, *, principal: str = HALL, command_id: str = "") -> Reply:
         """Put the customer on hold, or take the customer back."""
         return await self._submit(SetHold(principal=principal, id=command_id, call_id=self.call_id, is_held=is_held))
+
+    async def show_script_step(
+        self, step_id: str, text: str, answers: list[str], *, principal: str = HALL, command_id: str = ""
+    ) -> Reply:
+        """Show the customer a step of a script; the value says its `number`."""
+        command = ShowScriptStep(
+            principal=principal, id=command_id, call_id=self.call_id, step_id=step_id, text=text, answers=answers
+        )
+        return await self._submit(command)
+
+    async def answer_script_step(
+        self, number: int, answer: str, *, principal: str = HALL, command_id: str = ""
+    ) -> Reply:
+        """The customer answers the step that is shown, once."""
+        command = AnswerScriptStep(
+            principal=principal, id=command_id, call_id=self.call_id, number=number, answer=answer
+        )
+        return await self._submit(command)
 
     async def report_connected(self, *, principal: str = HALL, command_id: str = "") -> Reply:
         """Only where another system carries the media."""

@@ -12,17 +12,25 @@ gateway where it is the role alone.
 
 from msgspec import Struct, field
 
+from dispatch.command import FromPrincipal
+from dispatch.commands_rooms import (
+    AssignRoom,
+    LoseWorker,
+    ReportPartyJoined,
+    ReportPartyLeft,
+    ReportRecordingFailed,
+    ReportRecordingSealed,
+    ReportRecordingStarted,
+    ReportRoomClosed,
+    ReportRoomFailed,
+    ReportRoomOpened,
+)
 from dispatch.handing_facts import HandedCall
 from dispatch.plan import Plan
 from dispatch.wishes import Wishes
 
 MAX_TEXT = 200
 """Longest free text in a command (reasons, business references), characters; longer is refused at the gateway."""
-
-
-class _Command(Struct, array_like=True, gc=False, kw_only=True):
-    principal: str = "system:shell"
-    id: str = ""
 
 
 class PlanTerms(Struct, array_like=True, gc=False, frozen=True):
@@ -34,7 +42,7 @@ class PlanTerms(Struct, array_like=True, gc=False, frozen=True):
     """Say what would become of it, and change nothing."""
 
 
-class _OnTerms(_Command, kw_only=True):
+class _OnTerms(FromPrincipal, kw_only=True):
     terms: PlanTerms | None = None
     """Stands last, so that commands of earlier versions are still read."""
 
@@ -46,7 +54,7 @@ class ApplyPlan(_OnTerms, tag=1):
     digest: str
 
 
-class Connect(_Command, tag=2):
+class Connect(FromPrincipal, tag=2):
     """`recipient` has a live connection through `gateway_id`; a later connection replaces an earlier one."""
 
     recipient: str
@@ -54,20 +62,20 @@ class Connect(_Command, tag=2):
     connection_id: str
 
 
-class Disconnect(_Command, tag=3):
+class Disconnect(FromPrincipal, tag=3):
     """The connection is gone; grace starts. Ignored when `connection_id` has been replaced meanwhile."""
 
     recipient: str
     connection_id: str
 
 
-class LoseGateway(_Command, tag=4):
+class LoseGateway(FromPrincipal, tag=4):
     """A gateway stopped answering: all connections through it are gone."""
 
     gateway_id: str
 
 
-class SetActivity(_Command, tag=5):
+class SetActivity(FromPrincipal, tag=5):
     """Agent: `ready`, `not_ready` (with a reason) or `offline`. A call in progress is finished first."""
 
     agent_id: str
@@ -75,7 +83,7 @@ class SetActivity(_Command, tag=5):
     reason: str = ""
 
 
-class RequestCall(_Command, tag=6):
+class RequestCall(FromPrincipal, tag=6):
     """Admit a call of `customer_id` to `queue_id`. One live call a customer; a second is refused with the first's id."""
 
     call_id: str
@@ -88,14 +96,14 @@ class RequestCall(_Command, tag=6):
     """What this call asks for beyond its queue; None: nothing."""
 
 
-class AcceptReservation(_Command, tag=7):
+class AcceptReservation(FromPrincipal, tag=7):
     """The agent takes the call. Late: refused with the reason, changes nothing."""
 
     reservation_id: str
     agent_id: str
 
 
-class DeclineReservation(_Command, tag=8):
+class DeclineReservation(FromPrincipal, tag=8):
     """The agent gives the call back to its old place."""
 
     reservation_id: str
@@ -105,21 +113,21 @@ class DeclineReservation(_Command, tag=8):
     """Busy elsewhere (a telephone, a visitor): counted apart, and followed by `busy_delay_ms`."""
 
 
-class HangUp(_Command, tag=9):
+class HangUp(FromPrincipal, tag=9):
     """End the call. `reason` defaults to who did it."""
 
     call_id: str
     reason: str = ""
 
 
-class FinishWrapUp(_Command, tag=10):
+class FinishWrapUp(FromPrincipal, tag=10):
     """The agent has done the work after the call."""
 
     agent_id: str
     call_id: str
 
 
-class ExtendWrapUp(_Command, tag=11):
+class ExtendWrapUp(FromPrincipal, tag=11):
     """Make a timed wrap-up longer, up to the queue's `wrap_up_ms_max` since its start."""
 
     agent_id: str
@@ -127,95 +135,13 @@ class ExtendWrapUp(_Command, tag=11):
     extra_ms: int
 
 
-class ReportConnected(_Command, tag=12):
+class ReportConnected(FromPrincipal, tag=12):
     """Only for queues with `media = external`: the other system has connected the two."""
 
     call_id: str
 
 
-class AssignRoom(_Command, tag=20):
-    """The shell chose a media worker for (call, attempt); journaled before the room opens (SAFETY.md 16)."""
-
-    call_id: str
-    attempt: int
-    worker_id: str
-    worker_epoch: int
-
-
-class ReportRoomOpened(_Command, tag=21):
-    """The media worker holds the room and waits for the parties."""
-
-    call_id: str
-    attempt: int
-
-
-class ReportRoomFailed(_Command, tag=22):
-    """The room could not be opened, or is gone with its worker."""
-
-    call_id: str
-    attempt: int
-    reason: str
-
-
-class ReportRoomClosed(_Command, tag=29):
-    """The worker closed the room (or never had it)."""
-
-    call_id: str
-    attempt: int
-
-
-class ReportPartyJoined(_Command, tag=23):
-    """`party` (`customer` or `agent`) sends media into the room."""
-
-    call_id: str
-    attempt: int
-    party: str
-
-
-class ReportPartyLeft(_Command, tag=24):
-    """The party's peer connection ended while the room stays."""
-
-    call_id: str
-    attempt: int
-    party: str
-
-
-class ReportRecordingStarted(_Command, tag=25):
-    """The party's capture log has confirmed bytes on disk."""
-
-    call_id: str
-    attempt: int
-    party: str
-
-
-class ReportRecordingFailed(_Command, tag=26):
-    """The party's capture log cannot be written any more (disk full, I/O error)."""
-
-    call_id: str
-    attempt: int
-    party: str
-    reason: str
-
-
-class ReportRecordingSealed(_Command, tag=27):
-    """Files and manifest of (call, attempt) are complete on disk."""
-
-    call_id: str
-    attempt: int
-    manifest_sha256: str
-    files: list[dict[str, str | int]] = field(default_factory=list)
-    """One a playable file: `party, path, sha256, duration_ms, bytes`; paths relative to the recordings folder."""
-    gaps: list[str] = field(default_factory=list)
-
-
-class LoseWorker(_Command, tag=28):
-    """A media worker died: every room of epochs up to `worker_epoch` on it is gone."""
-
-    worker_id: str
-    worker_epoch: int
-
-
-class SetPriority(_Command, tag=40):
+class SetPriority(FromPrincipal, tag=40):
     """Change a waiting or ringing call's priority; its place changes at once. Not for customers and agents."""
 
     call_id: str
@@ -223,13 +149,13 @@ class SetPriority(_Command, tag=40):
     is_absolute: bool = False
 
 
-class RequestCallback(_Command, tag=41):
+class RequestCallback(FromPrincipal, tag=41):
     """The waiting customer need not stay: the call keeps its place, and the customer is called back."""
 
     call_id: str
 
 
-class InviteCustomer(_Command, tag=42):
+class InviteCustomer(FromPrincipal, tag=42):
     """An agent invites a customer (a visit to a merchant's shop, say): the call begins when the customer accepts."""
 
     call_id: str
@@ -241,7 +167,7 @@ class InviteCustomer(_Command, tag=42):
     """0: the plan's `invitation_ms`; never more than that."""
 
 
-class AcceptInvitation(_Command, tag=43):
+class AcceptInvitation(FromPrincipal, tag=43):
     """The customer comes: the call waits for the agent who invited, and nobody else."""
 
     call_id: str
@@ -249,7 +175,7 @@ class AcceptInvitation(_Command, tag=43):
     is_consented: bool = False
 
 
-class TransferCall(_Command, tag=44):
+class TransferCall(FromPrincipal, tag=44):
     """Blind transfer by the call's agent: to a queue (`to_queue_id`) or to an agent who is free now (`to_agent_id`)."""
 
     call_id: str
@@ -261,7 +187,7 @@ class TransferCall(_Command, tag=44):
     reason: str = ""
 
 
-class InviteParty(_Command, tag=45):
+class InviteParty(FromPrincipal, tag=45):
     """Ask one more agent into a call that talks: `to_agent_id`, or whoever `to_queue_id`'s strategy names among the free."""
 
     call_id: str
@@ -271,28 +197,28 @@ class InviteParty(_Command, tag=45):
     to_queue_id: str = ""
 
 
-class RemoveParty(_Command, tag=46):
+class RemoveParty(FromPrincipal, tag=46):
     """A further agent leaves the call, or is asked to (also while it still rings)."""
 
     call_id: str
     agent_id: str
 
 
-class CompleteTransfer(_Command, tag=47):
+class CompleteTransfer(FromPrincipal, tag=47):
     """Consulted transfer: a party of the call becomes its owner, the owner goes into wrap-up; one step, one holder."""
 
     call_id: str
     to_agent_id: str
 
 
-class TakeOver(_Command, tag=48):
+class TakeOver(FromPrincipal, tag=48):
     """A supervisor puts an agent (most often the supervisor, as the agent of that id) in place of the call's owner."""
 
     call_id: str
     agent_id: str
 
 
-class Supervise(_Command, tag=49):
+class Supervise(FromPrincipal, tag=49):
     """Listen (`monitor`), speak to the agent alone (`whisper`), to all (`barge`), or leave (empty); ownership stays."""
 
     call_id: str
@@ -300,20 +226,40 @@ class Supervise(_Command, tag=49):
     mode: str
 
 
-class SetHold(_Command, tag=50):
+class SetHold(FromPrincipal, tag=50):
     """The call's agent puts the customer on hold or takes the customer back."""
 
     call_id: str
     is_held: bool
 
 
-class AdmitHandOver(_Command, tag=60):
+class ShowScriptStep(FromPrincipal, tag=51):
+    """The call's agent shows the customer a step of a script: a text, and the answers to choose from."""
+
+    call_id: str
+    step_id: str
+    """The bank's own name of it (and its version, say)."""
+    text: str
+    answers: list[str] = field(default_factory=list)
+    """None: the step is only shown."""
+
+
+class AnswerScriptStep(FromPrincipal, tag=52):
+    """The customer answers the step that is shown."""
+
+    call_id: str
+    number: int
+    """Which showing is meant: another one may have taken its place meanwhile."""
+    answer: str
+
+
+class AdmitHandOver(FromPrincipal, tag=60):
     """Another division hands a call over. Admitted or refused once for (call, version); a repeat gets the same answer."""
 
     call: HandedCall
 
 
-class RevokeHandOver(_Command, tag=61):
+class RevokeHandOver(FromPrincipal, tag=61):
     """The origin wants the call back if it has not been admitted; with a `reason` it is to end here if it has."""
 
     call_id: str
@@ -323,7 +269,7 @@ class RevokeHandOver(_Command, tag=61):
     reason: str = ""
 
 
-class EndHandedCall(_Command, tag=62):
+class EndHandedCall(FromPrincipal, tag=62):
     """A call that was handed over from here has ended where it went."""
 
     call_id: str
@@ -331,7 +277,7 @@ class EndHandedCall(_Command, tag=62):
     reason: str
 
 
-class ReportHandOver(_Command, tag=63):
+class ReportHandOver(FromPrincipal, tag=63):
     """What the target answered to `version`; an empty `reason`: it has the call."""
 
     call_id: str
@@ -340,14 +286,14 @@ class ReportHandOver(_Command, tag=63):
     seq: int = 0
 
 
-class ReportEndTold(_Command, tag=64):
+class ReportEndTold(FromPrincipal, tag=64):
     """The origin knows that the call has ended."""
 
     call_id: str
     version: int
 
 
-class Resume(_Command, tag=30):
+class Resume(FromPrincipal, tag=30):
     """The shell comes back after `outage_ms` in which nobody could be heard (SAFETY.md 8)."""
 
     outage_ms: int
@@ -387,6 +333,8 @@ Command = (
     | TakeOver
     | Supervise
     | SetHold
+    | ShowScriptStep
+    | AnswerScriptStep
     | AdmitHandOver
     | RevokeHandOver
     | EndHandedCall
@@ -394,3 +342,50 @@ Command = (
     | ReportEndTold
     | Resume
 )
+
+__all__ = [
+    "AcceptInvitation",
+    "AcceptReservation",
+    "AdmitHandOver",
+    "AnswerScriptStep",
+    "ApplyPlan",
+    "AssignRoom",
+    "Command",
+    "CompleteTransfer",
+    "Connect",
+    "DeclineReservation",
+    "Disconnect",
+    "EndHandedCall",
+    "ExtendWrapUp",
+    "FinishWrapUp",
+    "HangUp",
+    "InviteCustomer",
+    "InviteParty",
+    "LoseGateway",
+    "LoseWorker",
+    "MAX_TEXT",
+    "PlanTerms",
+    "RemoveParty",
+    "ReportConnected",
+    "ReportEndTold",
+    "ReportHandOver",
+    "ReportPartyJoined",
+    "ReportPartyLeft",
+    "ReportRecordingFailed",
+    "ReportRecordingSealed",
+    "ReportRecordingStarted",
+    "ReportRoomClosed",
+    "ReportRoomFailed",
+    "ReportRoomOpened",
+    "RequestCall",
+    "RequestCallback",
+    "Resume",
+    "RevokeHandOver",
+    "SetActivity",
+    "SetHold",
+    "SetPriority",
+    "ShowScriptStep",
+    "Supervise",
+    "TakeOver",
+    "TransferCall",
+]

@@ -54,6 +54,7 @@ from dispatch.rooms import (
     report_recording_sealed,
     report_recording_started,
 )
+from dispatch.scripting import answer_script_step, show_script_step
 from dispatch.talking import (
     complete_transfer,
     end_hold,
@@ -101,6 +102,8 @@ DECISIONS: Final[dict[type[Any], Callable[["Engine", Any], Reply]]] = {
     cm.TakeOver: redirected(take_over),
     cm.Supervise: redirected(supervise),
     cm.SetHold: redirected(set_hold),
+    cm.ShowScriptStep: redirected(show_script_step),
+    cm.AnswerScriptStep: redirected(answer_script_step),
     cm.AdmitHandOver: admit_hand_over,
     cm.RevokeHandOver: revoke_hand_over,
     cm.EndHandedCall: end_handed_call,

@@ -3,8 +3,8 @@
 Events are what the journal holds, what a call's history shows and what clients are told. So each stands for itself:
 whoever reads one needs no state to understand it. Tags are part of the durable format: never reuse one.
 Field order is part of it too (arrays on the wire): append new fields at the end, with a default.
-Here: a call's way, agents and the plan. Beside: `events_waiting`, `events_talking`, `events_handing`, `events_rooms`; all are
-read from here.
+Here: a call's way, agents and the plan. Beside: `events_waiting`, `events_talking`, `events_scripts`, `events_handing`,
+`events_rooms`; all are read from here.
 """
 
 from typing import Any
@@ -31,6 +31,7 @@ from dispatch.events_rooms import (
     RoomLost,
     RoomOpened,
 )
+from dispatch.events_scripts import ScriptStepAnswered, ScriptStepShown
 from dispatch.events_talking import (
     CallInvited,
     CallTransferred,
@@ -306,6 +307,8 @@ Event = (
     | CallTransferred
     | SupervisionChanged
     | HoldChanged
+    | ScriptStepShown
+    | ScriptStepAnswered
     | CallHandingOver
     | HandOverRevoked
     | HandOverRefused
@@ -368,6 +371,8 @@ __all__ = [
     "RoomClosed",
     "RoomLost",
     "RoomOpened",
+    "ScriptStepAnswered",
+    "ScriptStepShown",
     "SupervisionChanged",
     "WrapUpEnded",
     "WrapUpExtended",

@@ -3,8 +3,8 @@
 Each arm starts with its precondition (a lifecycle table, or the record it needs) and then changes records and their indexes.
 Arms never decide: whatever needs a choice (a deadline, a refusal, a next agent) stands in the event already, so a
 replay can neither choose differently nor send anything. Here: a call's way. Beside: `folding_presence` (connections),
-`folding_agents` (plan, activity, wrap-up), `folding_waiting`, `folding_talking`, `folding_handing`, `folding_rooms`,
-`folding_answers`.
+`folding_agents` (plan, activity, wrap-up), `folding_waiting`, `folding_talking`, `folding_scripts`, `folding_handing`,
+`folding_rooms`, `folding_answers`.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from dispatch.folding_calls import ask_room, call_of, leave_room, move, refuse, 
 from dispatch.folding_handing import HANDING_ARMS
 from dispatch.folding_presence import PRESENCE_ARMS, drop_customer
 from dispatch.folding_rooms import ROOM_ARMS
+from dispatch.folding_scripts import SCRIPT_ARMS
 from dispatch.folding_talking import TALKING_ARMS
 from dispatch.folding_waiting import WAITING_ARMS
 from dispatch.lifecycle import ImpossibleEvent, reservation_after
@@ -224,7 +225,7 @@ def _call_requeued(state: State, event: ev.CallRequeued) -> None:
     if call.connected_at_ms:
         after_talk(state.pace(queue), event.at_ms - call.connected_at_ms)
     call.media_until_ms = call.cost_units = call.connected_at_ms = call.on_hold_until_ms = 0
-    call.supervisors = None
+    call.supervisors = call.script_step = None
     if event.call_not_before_ms:
         call.callback_count += 1
         call.not_before_ms = event.call_not_before_ms
@@ -257,7 +258,7 @@ def _call_ended(state: State, event: ev.CallEnded) -> None:
     if state.is_live:
         state.timers.arm(event.forget_at_ms, tm.FORGET, call.id)
     state.tell_parties(call, event)
-    call.supervisors = None
+    call.supervisors = call.script_step = None
     if event.agent_id:
         cost_units, call.cost_units = call.cost_units, 0
         start_wrap_up(state, call, event.agent_id, cost_units, event)
@@ -294,6 +295,7 @@ ARMS: Final[dict[type[Any], Callable[[State, Any], None]]] = {
     **PRESENCE_ARMS,
     **WAITING_ARMS,
     **TALKING_ARMS,
+    **SCRIPT_ARMS,
     **HANDING_ARMS,
     **ROOM_ARMS,
     **ANSWER_ARMS,

@@ -104,6 +104,7 @@ def _hand_over_admitted(state: State, event: ev.HandOverAdmitted) -> None:
         media=event.media,
         attempt=came.attempt,
         room_attempt=came.room_attempt,
+        script_count=came.script_count,
         requeued_count=came.requeued_count,
         wishes=came.wishes,
         visited=tuple(one.removeprefix(state.division_id + "/") for one in came.visited),

@@ -108,7 +108,7 @@ def _wait_anew(state: State, call: Call, event: ev.CallTransferred) -> None:
     call.queued_at_ms, call.due_at_ms, call.credit_ms = event.queued_at_ms, event.due_at_ms, event.credit_ms
     call.recording, call.favourite = event.recording, event.favourite
     call.entered_at_ms = call.step = call.requeued_count = call.callback_count = call.not_before_ms = 0
-    call.visited, call.is_callback, call.supervisors = (), False, None
+    call.visited, call.is_callback, call.supervisors, call.script_step = (), False, None, None
 
 
 def _supervision_changed(state: State, event: ev.SupervisionChanged) -> None:

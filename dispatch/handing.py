@@ -151,6 +151,7 @@ def facts_of(state: State, call: Call) -> HandedCall:
         room_attempt=call.room_attempt,
         requeued_count=call.requeued_count,
         seq=recipient.seq if recipient is not None and (recipient.connection_id or recipient.grace_until_ms) else -1,
+        script_count=call.script_count,
     )
 
 

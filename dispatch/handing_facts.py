@@ -61,6 +61,8 @@ class HandedCall(Struct, array_like=True, frozen=True, gc=False, kw_only=True):
     requeued_count: int = 0
     seq: int = -1
     """The customer's last event number; -1: the customer is not connected, so there is nobody to wait for."""
+    script_count: int = 0
+    """Of steps shown so far: their numbers go on."""
 
 
 class Handing(Struct, array_like=True, frozen=True, gc=False):

@@ -81,7 +81,10 @@ def _refuse(engine: Decider, principal: str, call_id: str, valid_until_ms: int) 
 
 def _is_sane(came: HandedCall, now_ms: int) -> bool:
     """Could any division have sent this? Its numbers are added to others here, and must stay numbers of 64 bits."""
-    counts = (came.hops, came.attempt, came.room_attempt, came.requeued_count, came.credit_ms + 1, came.seq + 1)
+    counts = (
+        *(came.hops, came.attempt, came.room_attempt, came.requeued_count, came.script_count),
+        *(came.credit_ms + 1, came.seq + 1),
+    )
     return (
         bool(came.customer_id and came.from_division)
         and VERSIONS <= came.version < COUNT_MAX

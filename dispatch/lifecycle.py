@@ -102,6 +102,8 @@ CALL: Final[dict[str, dict[type[ev.Event], str]]] = {
         ev.OwnershipMoved: CONNECTED,
         ev.SupervisionChanged: CONNECTED,
         ev.HoldChanged: CONNECTED,
+        ev.ScriptStepShown: CONNECTED,
+        ev.ScriptStepAnswered: CONNECTED,
         ev.CallTransferred: WAITING,
         ev.CallRequeued: WAITING,
         ev.CallEnded: ENDED,

@@ -64,6 +64,17 @@ class Party(Struct, array_like=True, gc=False, frozen=True):
     cost_units: int
 
 
+class ScriptStep(Struct, array_like=True, gc=False, frozen=True):
+    """What the customer is shown."""
+
+    number: int
+    step_id: str
+    text: str
+    answers: tuple[str, ...]
+    answer: str = ""
+    """Empty: not answered yet."""
+
+
 class Call(Struct, array_like=True, gc=False, kw_only=True):
     """One customer's contact, from request until it is forgotten."""
 
@@ -141,6 +152,10 @@ class Call(Struct, array_like=True, gc=False, kw_only=True):
     """Divisions it went through before this one."""
     origins: tuple[tuple[str, int], ...] = ()
     """(division, version) of the hand-overs by which it came here; each is told when it has ended, and then taken out."""
+    script_count: int = 0
+    """Steps of scripts shown so far."""
+    script_step: ScriptStep | None = None
+    """The latest one, while the call talks to the agent who showed it, or who took over from that one."""
 
     @property
     def key(self) -> tuple[int, int]:

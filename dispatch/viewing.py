@@ -7,7 +7,17 @@ from dispatch.estimate import Place, estimated_wait_ms
 from dispatch.events import CallReserved
 from dispatch.model import Agent, Call, Pace, agent_recipient
 from dispatch.state import State
-from dispatch.views import AgentView, CallView, PartyView, PositionView, QueueView, RoomView, SessionView, WrapUpView
+from dispatch.views import (
+    AgentView,
+    CallView,
+    PartyView,
+    PositionView,
+    QueueView,
+    RoomView,
+    ScriptStepView,
+    SessionView,
+    WrapUpView,
+)
 
 _NO_PACE: Final = Pace()
 
@@ -20,7 +30,7 @@ def call_view(state: State, call_id: str) -> CallView | None:
     room = call.room()
     asked = call.reservations[0] if call.reservations and call.state == lc.RESERVED else None
     agent_id = asked.agent_id if asked is not None else call.agent_id
-    agent = state.agents.get(agent_id)
+    agent, step = state.agents.get(agent_id), call.script_step
     return CallView(
         call.id,
         call.state,
@@ -49,6 +59,7 @@ def call_view(state: State, call_id: str) -> CallView | None:
         call.credit_ms,
         call.is_absolute,
         call.handing.to_division if call.handing is not None and call.state != lc.ENDED else "",
+        ScriptStepView(step.number, step.step_id, step.text, list(step.answers), step.answer) if step else None,
     )
 
 

@@ -23,6 +23,17 @@ class PartyView(Struct, array_like=True):
     is_ringing: bool
 
 
+class ScriptStepView(Struct, array_like=True):
+    """What the customer is shown."""
+
+    number: int
+    step_id: str
+    text: str
+    answers: list[str]
+    answer: str
+    """Empty: not answered yet."""
+
+
 class CallView(Struct, array_like=True):
     """One call as it is now."""
 
@@ -62,6 +73,8 @@ class CallView(Struct, array_like=True):
     is_absolute: bool = False
     division_id: str = ""
     """Which division is asked for it (`handing_over`) or has it (`handed_over`)."""
+    script_step: ScriptStepView | None = None
+    """None: none is shown."""
 
 
 class WrapUpView(Struct, array_like=True):

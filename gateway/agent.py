@@ -95,6 +95,7 @@ HANDLERS: dict[type[said.FromClient], Handler] = {
     **talk.MEDIA_HANDLERS,
     said.CallTransfer: parties.transfer,
     said.SetCallHold: parties.hold,
+    said.ShowScriptStep: parties.show_step,
     said.PartyInvite: parties.invite,
     said.PartyRemove: parties.remove,
     said.TransferComplete: parties.complete_transfer,

@@ -48,6 +48,12 @@ class Transferred(Struct):
     to: str | UnsetType = UNSET
 
 
+class ShownStep(Struct):
+    """Which showing it is: of the steps shown in this call, from 1."""
+
+    number: int
+
+
 class InvitedParty(Struct):
     """Who is asked."""
 

@@ -27,6 +27,8 @@ _TALK: tuple[type[wire.FromServer], ...] = (
     wire.RecordState,
     wire.CallConnected,
     talking.CallHold,
+    talking.ScriptStep,
+    talking.ScriptAnswer,
     talking.CallOwner,
     talking.CallTransferred,
     talking.PartyAdded,

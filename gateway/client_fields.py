@@ -11,6 +11,7 @@ from msgspec import Meta, Raw, Struct
 
 from dispatch.commands import MAX_TEXT
 from dispatch.plan import DAY_MS
+from dispatch.scripting import ANSWER_TEXT_MAX, STEP_ID_MAX, STEP_TEXT_MAX
 from gateway.answers import Nothing
 
 SDP_LENGTH_MAX = 32_768
@@ -40,6 +41,10 @@ PlaceName = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{0,64}\Z")]
 """A region or a carrier, as the plan names them; empty: not known."""
 CreditMs = Annotated[int, Meta(ge=0, le=DAY_MS)]
 InvitationMs = Annotated[int, Meta(ge=0, le=7 * DAY_MS)]
+StepText = Annotated[str, Meta(pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]+\Z", max_length=STEP_TEXT_MAX)]
+"""What a customer is shown; it may have several lines."""
+StepAnswer = Annotated[str, Meta(pattern=rf"^[^\x00-\x1f\x7f]{{1,{ANSWER_TEXT_MAX}}}\Z")]
+StepId = Annotated[str, Meta(pattern=rf"^[^\x00-\x1f\x7f]{{1,{STEP_ID_MAX}}}\Z")]
 PartyRole = Literal["consult", "expert", "third"]
 StatName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
 

@@ -16,6 +16,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, field
 
 from dispatch.plan import DAY_MS, Id
+from dispatch.scripting import ANSWERS_MAX, STEPS_MAX
 from dispatch.wishes import Skills
 from gateway import answers
 from gateway.client_fields import (
@@ -34,6 +35,9 @@ from gateway.client_fields import OptionalId as OptionalId
 from gateway.client_fields import PartyRole as PartyRole
 from gateway.client_fields import PlaceName as PlaceName
 from gateway.client_fields import Reference as Reference
+from gateway.client_fields import StepAnswer as StepAnswer
+from gateway.client_fields import StepId as StepId
+from gateway.client_fields import StepText as StepText
 from gateway.client_fields import Text as Text
 from gateway.client_messages_staff import STAFF_TYPES
 
@@ -201,6 +205,30 @@ class SetCallHold(FromClient):
     is_held: bool
 
 
+class ShowScriptStep(FromClient):
+    """Show the customer a step of a script; it takes the place of the one before."""
+
+    TYPE: ClassVar[str] = "script.step"
+    ANSWER = answers.ShownStep
+
+    call_id: Reference
+    step_id: StepId
+    """The bank's name of the step."""
+    text: StepText
+    answers: Annotated[list[StepAnswer], Meta(max_length=ANSWERS_MAX)] = field(default_factory=list)
+    """What the customer may answer; none: the step is only shown."""
+
+
+class AnswerScriptStep(FromClient):
+    """Answer the step that is shown, once."""
+
+    TYPE: ClassVar[str] = "script.answer"
+
+    call_id: Reference
+    number: Annotated[int, Meta(ge=1, le=STEPS_MAX)]
+    answer: StepAnswer
+
+
 class PartyInvite(FromClient):
     """Ask one more agent into the call. `consult`: the customer neither hears nor is told."""
 
@@ -273,7 +301,7 @@ class WrapUpExtend(FromClient):
 
 _SESSION: list[type[FromClient]] = [SessionPong, SessionAck]
 _TALK: list[type[FromClient]] = [CallHangUp, RtcConfig, RtcSdpOffer, RtcCandidate, RtcBye, RtcStats]
-_CUSTOMER: list[type[FromClient]] = [*_SESSION, CallRequest, AskCallback, InvitationAccept, *_TALK]
+_CUSTOMER: list[type[FromClient]] = [*_SESSION, CallRequest, AskCallback, InvitationAccept, AnswerScriptStep, *_TALK]
 _AGENT: list[type[FromClient]] = [
     *_SESSION,
     SetAgentState,
@@ -282,6 +310,7 @@ _AGENT: list[type[FromClient]] = [
     *_TALK,
     CallTransfer,
     SetCallHold,
+    ShowScriptStep,
     PartyInvite,
     PartyRemove,
     TransferComplete,

@@ -13,7 +13,7 @@ from actors.hall import Subscribed
 from dispatch import events, views
 from dispatch.wishes import Wishes
 from gateway import client_messages as said
-from gateway import talk
+from gateway import parties, talk
 from gateway.speaker import Speaker
 
 Handler = Callable[[Speaker, str, Any], Awaitable[dict[str, Any]]]
@@ -80,6 +80,7 @@ HANDLERS: dict[type[said.FromClient], Handler] = {
     said.CallRequest: request_call,
     said.AskCallback: request_callback,
     said.InvitationAccept: accept_invitation,
+    said.AnswerScriptStep: parties.answer_step,
     said.CallHangUp: talk.hang_up,
     **talk.MEDIA_HANDLERS,
 }

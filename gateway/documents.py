@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import astuple
 
 from dispatch import views
 from gateway.alerts import Alert
@@ -31,6 +32,18 @@ class PartyDocument(Struct):
     role: str
     """`consult`, `expert` or `third`."""
     is_ringing: bool
+
+
+class ScriptDocument(Struct):
+    """The step of a script that the customer is shown."""
+
+    number: int
+    """Of the steps shown in this call, from 1."""
+    step_id: str
+    text: str
+    answers: list[str]
+    answer: str
+    """Empty: not answered."""
 
 
 class CallDocument(Struct, kw_only=True):
@@ -53,6 +66,7 @@ class CallDocument(Struct, kw_only=True):
     is_callback: bool
     invited_until_ms: int | None
     on_hold_until_ms: int | None
+    script: ScriptDocument | None
     agent_name: str
     """For a customer empty until somebody has accepted."""
     agent_id: str | UnsetType = UNSET
@@ -178,6 +192,7 @@ def call_document(view: views.CallView, role: str) -> CallDocument:
         is_callback=view.is_callback,
         invited_until_ms=view.invited_until_ms or None,
         on_hold_until_ms=view.on_hold_until_ms or None,
+        script=ScriptDocument(*astuple(view.script_step)) if view.script_step is not None else None,
         agent_name=view.agent_name if not is_customer or is_matched else "",
     )
     if not is_customer:

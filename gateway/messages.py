@@ -21,6 +21,7 @@ from gateway.server_fields import Outgoing as Outgoing
 from gateway.server_fields import Party as Party
 from gateway.server_fields import Role as Role
 from gateway.server_fields import Room as Room
+from gateway.server_fields import Script as Script
 from gateway.server_fields import WrapUp as WrapUp
 
 

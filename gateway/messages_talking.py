@@ -1,4 +1,5 @@
-"""Messages of the server about who is in a call: invitations, transfer, ownership, hold, further parties, other divisions.
+"""Messages of the server about who is in a call: invitations, transfer, ownership, hold, scripts, further parties,
+other divisions.
 
 Rules as in `gateway/messages.py`. A message that several may get names in its docstring which field is for whom.
 """
@@ -72,6 +73,29 @@ class CallHold(FromServer):
     is_held: bool
     reason: str
     until_ms: int
+
+
+class ScriptStep(FromServer):
+    """The customer is shown this step, word for word; it takes the place of the one before. `answers` empty: only shown."""
+
+    TYPE: ClassVar[str] = "script.step"
+
+    call_id: str
+    number: int
+    step_id: str
+    text: str
+    answers: list[str]
+
+
+class ScriptAnswer(FromServer):
+    """The customer has answered the step."""
+
+    TYPE: ClassVar[str] = "script.answer"
+
+    call_id: str
+    number: int
+    step_id: str
+    answer: str
 
 
 class PartyRinging(FromServer):

@@ -1,4 +1,5 @@
-"""What may be done with a call that talks: transfer, further parties, hold; for its agent, and for staff over REST.
+"""What may be done with a call that talks: transfer, further parties, hold, scripts; for its agent and customer, and for
+staff over REST.
 
 Rules: whose call it is and who is free, the engine decides in the step that acts.
 
@@ -62,6 +63,22 @@ async def hold(speaker: Speaker, message_id: str, data: said.SetCallHold) -> dic
     """Put the customer on hold, or take the customer back."""
     work = _call(speaker, data.call_id).set_hold(
         data.is_held, principal=speaker.identity.principal, command_id=message_id
+    )
+    return await speaker.value_of(work)
+
+
+async def show_step(speaker: Speaker, message_id: str, data: said.ShowScriptStep) -> dict[str, Any]:
+    """Show the customer a step of a script; the answer says its number."""
+    work = _call(speaker, data.call_id).show_script_step(
+        data.step_id, data.text, data.answers, principal=speaker.identity.principal, command_id=message_id
+    )
+    return await speaker.value_of(work)
+
+
+async def answer_step(speaker: Speaker, message_id: str, data: said.AnswerScriptStep) -> dict[str, Any]:
+    """Answer the step that is shown."""
+    work = _call(speaker, data.call_id).answer_script_step(
+        data.number, data.answer, principal=speaker.identity.principal, command_id=message_id
     )
     return await speaker.value_of(work)
 

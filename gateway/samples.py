@@ -5,6 +5,8 @@ Rules: a sample that stands in a golden file never changes; a message that gains
 Not here: what is never shown to anybody, such as real names: all values are made up.
 """
 
+from msgspec.structs import replace
+
 from gateway import client_messages as said
 from gateway import client_messages_staff as staff
 from gateway import messages as wire
@@ -29,6 +31,7 @@ _CALL = wire.Call(
     is_recording=True,
     connected_at_ms=AT_MS - 5_000,
 )
+_STEP_TEXT = "此产品可能亏损。您同意吗？"
 _AGENTS_CALL = wire.Call(
     call_id=CALL_ID,
     state="connected",
@@ -186,7 +189,18 @@ SERVER_SAMPLES: dict[str, wire.FromServer] = {
         wrap_up_until_ms=0,
         call=_AGENTS_CALL,
     ),
+    "call.owner script": talking.CallOwner(
+        CALL_ID,
+        from_agent_id="a-40",
+        to_agent_id="a-17",
+        reason="consulted",
+        wrap_up="none",
+        wrap_up_until_ms=0,
+        call=replace(_AGENTS_CALL, script=wire.Script(2, "risk/3", _STEP_TEXT, ["同意", "不同意"], "同意")),
+    ),
     "call.hold": talking.CallHold(CALL_ID, True, "asked", AT_MS + 60_000),
+    "script.step": talking.ScriptStep(CALL_ID, 2, "risk/3", _STEP_TEXT, ["同意", "不同意"]),
+    "script.answer": talking.ScriptAnswer(CALL_ID, 2, "risk/3", "同意"),
     "party.ringing": talking.PartyRinging(CALL_ID, "a-40", "expert", AT_MS + 15_000),
     "party.added": talking.PartyAdded(CALL_ID, "expert", agent_name="Bo Ek"),
     "party.added agent": talking.PartyAdded(CALL_ID, "expert", agent_id="a-40"),
@@ -222,6 +236,8 @@ CLIENT_SAMPLES: dict[str, FromClient] = {
     "call.transfer": said.CallTransfer(CALL_ID, "north/cards", "", 30_000, "card stolen"),
     "call.transfer agent": said.CallTransfer(CALL_ID, "", "a-40"),
     "call.hold": said.SetCallHold(CALL_ID, True),
+    "script.step": said.ShowScriptStep(CALL_ID, "risk/3", _STEP_TEXT, ["同意", "不同意"]),
+    "script.answer": said.AnswerScriptStep(CALL_ID, 2, "同意"),
     "party.invite": said.PartyInvite(CALL_ID, "expert", "", "wealth"),
     "party.remove": said.PartyRemove(CALL_ID, "a-40"),
     "transfer.complete": said.TransferComplete(CALL_ID, "a-40"),

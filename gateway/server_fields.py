@@ -44,6 +44,17 @@ class Party(Struct):
     agent_id: str | UnsetType = UNSET
 
 
+class Script(Struct):
+    """The step of a script that the customer is shown, in a snapshot."""
+
+    number: int
+    step_id: str
+    text: str
+    answers: list[str]
+    answer: str | UnsetType = UNSET
+    """What the customer has answered."""
+
+
 class Call(Struct):
     """A call in a snapshot."""
 
@@ -67,6 +78,7 @@ class Call(Struct):
     invited_until_ms: int | UnsetType = UNSET
     on_hold_until_ms: int | UnsetType = UNSET
     parties: list[Party] | UnsetType = UNSET
+    script: Script | UnsetType = UNSET
 
 
 class WrapUp(Struct):

@@ -121,7 +121,12 @@ def call_of(role: str, view: views.CallView, customer: str) -> wire.Call:
         invited_until_ms=view.invited_until_ms or UNSET,
         on_hold_until_ms=view.on_hold_until_ms or UNSET,
         parties=_parties(view, is_agent) or UNSET,
+        script=_script(view.script_step) if view.script_step is not None else UNSET,
     )
+
+
+def _script(step: views.ScriptStepView) -> wire.Script:
+    return wire.Script(step.number, step.step_id, step.text, step.answers, step.answer or UNSET)
 
 
 def _parties(view: views.CallView, is_for_agent: bool) -> list[wire.Party]:
@@ -270,6 +275,12 @@ _BOTH: dict[type[Any], Translate] = {
     events.HoldChanged: lambda event, _: talking.CallHold(event.call_id, event.is_held, event.reason, event.until_ms),
     events.InvitationAccepted: lambda event, _: talking.InvitationAccepted(
         event.call_id, event.queued_at_ms, event.media
+    ),
+    events.ScriptStepShown: lambda event, _: talking.ScriptStep(
+        event.call_id, event.number, event.step_id, event.text, list(event.answers)
+    ),
+    events.ScriptStepAnswered: lambda event, _: talking.ScriptAnswer(
+        event.call_id, event.number, event.step_id, event.answer
     ),
 }
 

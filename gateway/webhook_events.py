@@ -40,6 +40,8 @@ FIELDS: Final[dict[type[ev.Event], tuple[str, ...]]] = {
     ev.PartyAdded: ("agent_id", "role"),
     ev.PartyRemoved: ("agent_id",),
     ev.HoldChanged: ("is_held",),
+    ev.ScriptStepShown: ("number",),
+    ev.ScriptStepAnswered: ("number",),
     ev.RecordingStarted: ("party",),
     ev.RecordingFailed: ("party",),
     ev.RecordingSealed: ("attempt",),

@@ -18,6 +18,7 @@ import { at, makeStore, notify, startPage, startSignIn, stayAwake } from "./page
 import { Room } from "./room.js";
 import { Stage } from "./stage.js";
 import { Tone } from "./tone.js";
+import { drawScript } from "./script.js";
 import { say, sayReason } from "./words.js";
 
 const HALL_REFRESH_MS = 5_000;
@@ -44,6 +45,7 @@ function redraw() {
   const state = store.state();
   drawAgent(state, now());
   stage.draw(state.call, state.call?.customer || say("agent.customer"));
+  drawScript(state.call, null);
   perform(state);
 }
 
@@ -154,6 +156,18 @@ function transfer() {
   if (to_queue_id) wishForCall("call.transfer", { to_queue_id });
 }
 
+/** What the agent has written, word for word; a bank's own desk would take it from its catalogue, with an id. @param {SubmitEvent} event */
+async function showStep(event) {
+  event.preventDefault();
+  /** @type {HTMLInputElement} */
+  const text = at("script-say");
+  const answers = /** @type {HTMLInputElement} */ (at("script-may")).value.split(/[,，、]/).map((one) => one.trim()).filter(Boolean);
+  const call_id = store.state().call?.call_id;
+  if (!call_id || !text.value.trim()) return;
+  const reason = await wish("script.step", { call_id, step_id: "written", text: text.value.trim(), answers: [...new Set(answers)] });
+  if (!reason) text.value = "";
+}
+
 async function signOut() {
   await wish("agent.state", { activity: "offline" });
   client?.close();
@@ -178,6 +192,7 @@ function startButtons() {
   at("hang-up").addEventListener("click", () => wishForCall(isOwner(store.state()) ? "call.hang_up" : "party.remove"));
   at("hold").addEventListener("click", () => wishForCall("call.hold", { is_held: !store.state().call?.on_hold_until_ms }));
   at("transfer").addEventListener("click", transfer);
+  at("script-form").addEventListener("submit", showStep);
   at("external-go").addEventListener("click", () => wishForCall("call.connected"));
   at("done").addEventListener("click", () => wishForCall("wrapup.done"));
   at("extend").addEventListener("click", () => wishForCall("wrapup.extend", { extra_ms: EXTENSION_MS }));

@@ -175,7 +175,7 @@ let drawnTargets = "";
 
 /** What only the owner may do with a call that talks. @param {AgentState} state @param {import("./call_state.js").Call} call */
 function drawPass(state, call) {
-  at("pass").hidden = call.state !== "connected" || !isOwner(state);
+  at("pass").hidden = at("script-form").hidden = call.state !== "connected" || !isOwner(state);
   write("hold-text", say(call.on_hold_until_ms ? "agent.unhold" : "agent.hold"));
   at("hold").setAttribute("aria-pressed", String(Boolean(call.on_hold_until_ms)));
   const wanted = JSON.stringify([currentLanguage(), state.queues?.map((queue) => queue.name)]);

@@ -25,6 +25,16 @@
  * @property {boolean} is_back  returned to its old place after an agent did not take it
  * @property {number} on_hold_until_ms  0: not on hold
  * @property {string} agent_id  who owns it; known to agents only
+ * @property {Script | null} script  what the customer is shown
+ */
+
+/**
+ * @typedef {object} Script
+ * @property {number} number
+ * @property {string} step_id
+ * @property {string} text
+ * @property {string[]} answers
+ * @property {string} [answer]
  */
 
 /** @type {Readonly<Call>} */
@@ -46,6 +56,7 @@ const BLANK = Object.freeze({
   is_back: false,
   on_hold_until_ms: 0,
   agent_id: "",
+  script: null,
 });
 
 /** @param {Partial<Call>} known  a snapshot's call, or the first facts of a new one @returns {Call} */
@@ -60,6 +71,8 @@ const CHANGES = {
   "call.moved": (_call, data) => ({ queue_id: data.queue_id, position: 0 }),
   "call.matched": (_call, data) => ({ state: "connecting", agent_name: data.agent_name }),
   "call.hold": (_call, data) => ({ on_hold_until_ms: data.is_held ? data.until_ms : 0 }),
+  "script.step": (_call, { number, step_id, text, answers }) => ({ script: { number, step_id, text, answers } }),
+  "script.answer": (call, data) => (call.script?.number === data.number ? { script: { ...call.script, answer: data.answer } } : {}),
   "call.owner": (call, data) => ({ agent_name: data.agent_name ?? call.agent_name, on_hold_until_ms: 0 }),
   "call.transferred": (_call, { queue_id, queued_at_ms }) => ({ state: "waiting", is_back: false, queue_id, queued_at_ms, position: 0, ...LEFT_ROOM }),
   "call.connected": (_call, _data, at_ms) => ({ state: "connected", connected_at_ms: at_ms }),
@@ -68,7 +81,7 @@ const CHANGES = {
   "rtc.room_lost": (call, data) => (data.attempt < (call.room?.attempt ?? 0) ? {} : { room: null, is_recording: false }),
 };
 
-const LEFT_ROOM = { room: null, is_recording: false, is_other_away: false, agent_name: "", connected_at_ms: 0, on_hold_until_ms: 0 };
+const LEFT_ROOM = { room: null, is_recording: false, is_other_away: false, agent_name: "", connected_at_ms: 0, on_hold_until_ms: 0, script: null };
 
 /** @param {number} attempt */
 function openRoom(attempt) {

@@ -16,6 +16,7 @@ import { rememberToken, takeToken } from "./identity.js";
 import { at, makeStore, notify, startPage, startSignIn, stayAwake } from "./page.js";
 import { Room } from "./room.js";
 import { notifyFault, Stage } from "./stage.js";
+import { drawScript } from "./script.js";
 import { sayReason } from "./words.js";
 
 const QUEUES_REFRESH_MS = 15_000;
@@ -40,6 +41,7 @@ function redraw() {
   const state = store.state();
   drawCustomer(state, now());
   stage.draw(state.call, state.call?.agent_name ?? "");
+  drawScript(state.call, answer);
   perform(state);
 }
 
@@ -123,6 +125,17 @@ async function hangUp() {
   if (!call) return;
   try {
     await ask("call.hang_up", { call_id: call.call_id });
+  } catch (error) {
+    tell(error);
+  }
+}
+
+/** @param {number} number @param {string} given */
+async function answer(number, given) {
+  const { call } = store.state();
+  if (!call) return;
+  try {
+    await ask("script.answer", { call_id: call.call_id, number, answer: given });
   } catch (error) {
     tell(error);
   }

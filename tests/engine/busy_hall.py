@@ -141,6 +141,8 @@ def _talk(scene: Scene) -> None:
     _must(scene, cm.InviteParty("talks", "consult", to_agent_id="talk2"))
     _must(scene, cm.Supervise("talks", "sue", "whisper", principal="supervisor:sue"))
     _must(scene, cm.SetHold("talks", True, principal="agent:law"))
+    _must(scene, cm.ShowScriptStep("talks", "risk", "It may lose value.", ["yes", "no"], principal="agent:law"))
+    _must(scene, cm.AnswerScriptStep("talks", 1, "yes", principal="customer:zoe"))
     scene.request("works", "loans")
     _take(scene, "works", "talk0")
     _must(scene, cm.ReportConnected("works"))

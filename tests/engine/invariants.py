@@ -94,7 +94,8 @@ def _check_call(state: State, call: Call) -> None:
     assert call.state != lc.CONNECTING or call.media_until_ms, f"no way out of connecting: {call}"
     assert is_talking or not call.media_until_ms
     assert is_talking or not (call.parties or call.supervisors), f"not let go: {call}"
-    assert call.state == lc.CONNECTED or not call.on_hold_until_ms, f"on hold: {call}"
+    assert call.state == lc.CONNECTED or not (call.on_hold_until_ms or call.script_step), f"on hold, or shown: {call}"
+    assert call.script_step is None or call.script_step.number == call.script_count, f"{call}"
     assert bool(call.forget_at_ms) == (call.state == lc.ENDED)
     assert (call.state == lc.INVITED) == bool(call.invited_until_ms) or call.state == lc.ENDED, f"{call}"
     assert len([room for room in call.rooms if room.state != lc.CLOSING]) <= 1

@@ -223,6 +223,7 @@ HANDED = HandedCall(
     room_attempt=5,
     requeued_count=6,
     seq=7,
+    script_count=8,
 )
 PLAN_OF_3 = replace(WHOLE_PLAN, hand_over_timeout_ms=38_000, hand_over_give_up_ms=39_000)
 EACH: list[ev.Event] = [
@@ -236,6 +237,8 @@ EACH: list[ev.Event] = [
     ev.HandOverAdmitted(AT, "c1", "zoe", "loans", AT - 1, AT + 1, 3, "optional", "room", HANDED, 8, AT + 2),
     ev.HandOverDeclined(AT, "c1", 5, "north", "queue_full", AT + 1),
     ev.OriginTold(AT, "c1", 5),
+    ev.ScriptStepShown(AT, "c1", "anna", 1, "risk", "It may lose value.", ("yes", "no")),
+    ev.ScriptStepAnswered(AT, "c1", 1, "risk", "yes"),
 ]
 
 BY = {"principal": "operator:olga", "id": "m1"}
@@ -284,4 +287,6 @@ EACH_COMMAND: list[cm.Command] = [
     cm.EndHandedCall("c1", 5, "customer_hung_up", **BY),
     cm.ReportHandOver("c1", 5, "queue_full", 9, **BY),
     cm.ReportEndTold("c1", 5, **BY),
+    cm.ShowScriptStep("c1", "risk", "It may lose value.", ["yes", "no"], **BY),
+    cm.AnswerScriptStep("c1", 1, "yes", **BY),
 ]

@@ -234,6 +234,24 @@ class EngineAndTwin(RuleBasedStateMachine, Driver):
         call = self.some_call(pick, "connected")
         self.wish(cm.SetHold(call.id, is_held, principal=self.owner_or(call, who)))
 
+    @rule(
+        pick=PICK,
+        who=WHO,
+        answers=st.sampled_from([[], ["yes", "no"], ["yes", "no"], ["yes", ""], ["yes", "yes"], ["y" * 65]]),
+        more=st.sampled_from([0, 0, 0, 99]),
+    )
+    def show(self, pick: int, who: str, answers: list[str], more: int) -> None:
+        call = self.some_call(pick, "connected")
+        self.wish(cm.ShowScriptStep(call.id, "risk", "It may lose value.", answers, principal=self.owner_or(call, who)))
+        for _ in range(more):
+            self.wish(cm.ShowScriptStep(call.id, "fees", "It costs.", ["yes"], principal="operator:olga"))
+
+    @rule(pick=PICK, back=BACK, answer=st.sampled_from(["yes", "yes", "no", "y"]), who=WHO)
+    def answer_what_is_shown(self, pick: int, back: int, answer: str, who: str) -> None:
+        call = self.some_call(pick, "connected")
+        principal = "customer:" + call.customer_id if who == "owner" else who
+        self.wish(cm.AnswerScriptStep(call.id, call.script_count - back, answer, principal=principal))
+
     # -- media
 
     @rule(pick=PICK, way=st.sampled_from(["all", "all", "all", "assign", "open"]), back=BACK)

@@ -66,7 +66,7 @@ def _connect(hall: EngineAndTwin, dice: Random) -> None:
 def _talk(hall: EngineAndTwin, dice: Random) -> None:
     """Something with a call that talks."""
     pick, who, agent_id = dice.randrange(1, 9), dice.choice(WHO), dice.choice(AGENTS)
-    match dice.randrange(8):
+    match dice.randrange(10):
         case 0:
             hall.transfer(pick, dice.randrange(11), agent_id, dice.choice(["queue", "agent"]), -1, who)
         case 1 | 2 | 3:
@@ -78,8 +78,12 @@ def _talk(hall: EngineAndTwin, dice: Random) -> None:
             hall.take_over(pick, agent_id, who)
         case 6:
             hall.supervise(pick, who, dice.choice(["monitor", "whisper", "barge", ""]), 0)
-        case _:
+        case 7:
             hall.hold(pick, dice.random() < 0.7, who)
+        case 8:
+            hall.show(pick, who, dice.choice([[], ["yes", "no"], ["yes", "no"]]), 0)
+        case _:
+            hall.answer_what_is_shown(pick, dice.randrange(10) // 9, dice.choice(["yes", "yes", "no"]), who)
 
 
 def _wait(hall: EngineAndTwin, dice: Random) -> None:

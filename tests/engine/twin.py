@@ -45,6 +45,17 @@ class TwinParty:
 
 
 @dataclass
+class TwinScript:
+    """The step that the customer sees."""
+
+    number: int
+    step_id: str
+    text: str
+    answers: list[str]
+    answer: str = ""
+
+
+@dataclass
 class TwinCall:
     id: str
     customer_id: str
@@ -88,6 +99,8 @@ class TwinCall:
     hold_not_before_ms: int = 0
     invited_until_ms: int = 0
     on_hold_until_ms: int = 0
+    scripts_count: int = 0
+    script: TwinScript | None = None
     supervisors: dict[str, str] = field(default_factory=dict)
     credit_ms: int = 0
     is_absolute: bool = False

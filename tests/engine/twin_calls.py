@@ -173,7 +173,7 @@ def end(twin: Twin, call: TwinCall, reason: str, then: str = "") -> None:
             remember_talk(twin, call, agent)
     leave_room(call)
     call.state, call.ended_at_ms, call.cost, call.media_until_ms = "ended", twin.now_ms, 0, 0
-    call.on_hold_until_ms, call.supervisors = 0, {}
+    call.on_hold_until_ms, call.supervisors, call.script = 0, {}, None
     call.forget_at_ms = twin.now_ms + twin.plan.ended_retention_ms
 
 
@@ -207,7 +207,7 @@ def _back(twin: Twin, call: TwinCall, reason: str, not_before_ms: int, call_not_
     agent.idle_since_ms = twin.now_ms
     call.state, call.agent_id, call.reservation_id = "waiting", "", ""
     call.cost = call.media_until_ms = call.connected_at_ms = call.on_hold_until_ms = 0
-    call.not_before_ms, call.supervisors = call_not_before_ms, {}
+    call.not_before_ms, call.supervisors, call.script = call_not_before_ms, {}, None
 
 
 def forget_if_over(twin: Twin, call: TwinCall) -> None:

@@ -136,6 +136,10 @@ class Driver:
         yield cm.Supervise("c0", "", "barge", principal="operator:olga")
         yield cm.Supervise("c0", "other", "barge", principal="supervisor:sam")
         yield cm.SetHold("c8", True)
+        yield cm.ShowScriptStep("c8", "risk", "It may lose value.")
+        yield cm.ShowScriptStep("c0", "risk", "It may lose value.", ["yes", "yes"])
+        yield cm.AnswerScriptStep("c8", 1, "yes", principal="customer:u")
+        yield cm.AnswerScriptStep("c0", 1, "yes", principal="customer:nobody")
 
     # -- comparing records
 
@@ -166,7 +170,7 @@ def _same(one: dict[str, object], other: dict[str, object]) -> None:
 
 
 def _call(call: Call, now_ms: int) -> dict[str, object]:
-    favourite = call.favourite
+    favourite, shown = call.favourite, call.script_step
     return {
         "id": call.id, "state": call.state, "queue": call.queue_id, "due": call.due_at_ms, "queued": call.queued_at_ms,
         "agent": call.agent_id, "cost": call.cost_units, "attempt": call.attempt, "step": call.step,
@@ -181,11 +185,13 @@ def _call(call: Call, now_ms: int) -> dict[str, object]:
         "later": max(0, call.not_before_ms - now_ms) if call.state == "waiting" else 0,
         "held": (call.held_agent_id, call.held_until_ms, call.hold_not_before_ms), "supervisors": call.supervisors or {},
         "hold": call.on_hold_until_ms, "media": call.media, "recording": call.recording, "until": call.media_until_ms,
+        "scripts": call.script_count,
+        "script": (shown.number, shown.step_id, shown.text, list(shown.answers), shown.answer) if shown else None,
     }  # fmt: skip
 
 
 def _twin_call(call: TwinCall, now_ms: int) -> dict[str, object]:
-    favourite = call.favourite
+    favourite, shown = call.favourite, call.script
     return {
         "id": call.id, "state": call.state, "queue": call.queue_id, "due": call.due_at_ms, "queued": call.queued_at_ms,
         "agent": call.agent_id, "cost": call.cost, "attempt": call.attempt, "step": call.step,
@@ -199,6 +205,8 @@ def _twin_call(call: TwinCall, now_ms: int) -> dict[str, object]:
         "later": max(0, call.not_before_ms - now_ms) if call.state == "waiting" else 0,
         "held": (call.held_agent_id, call.held_until_ms, call.hold_not_before_ms), "supervisors": call.supervisors,
         "hold": call.on_hold_until_ms, "media": call.media, "recording": call.recording, "until": call.media_until_ms,
+        "scripts": call.scripts_count,
+        "script": (shown.number, shown.step_id, shown.text, shown.answers, shown.answer) if shown else None,
     }  # fmt: skip
 
 

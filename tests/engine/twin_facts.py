@@ -78,6 +78,8 @@ FACTS: dict[type[Any], Callable[[Any], Fact]] = {
     ),
     ev.SupervisionChanged: lambda e: ("supervised", e.call_id, e.supervisor_id, e.mode),
     ev.HoldChanged: lambda e: ("hold", e.call_id, e.is_held, e.reason, e.until_ms),
+    ev.ScriptStepShown: lambda e: ("shown", e.call_id, e.agent_id, e.number, e.step_id, e.text, list(e.answers)),
+    ev.ScriptStepAnswered: lambda e: ("answer", e.call_id, e.number, e.step_id, e.answer),
     ev.Answered: lambda e: ("answered", e.principal, e.id, e.reason),
     ev.Resumed: lambda e: ("resumed", e.outage_ms),
 }  # fmt: skip

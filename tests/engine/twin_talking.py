@@ -1,9 +1,9 @@
-"""Who is in a call, as the dumb twin understands it: transfers, further parties, take-over, supervision, hold."""
+"""Who is in a call, as the dumb twin understands it: transfers, further parties, take-over, supervision, hold, scripts."""
 
 from dispatch import commands as cm
 from dispatch.plan import QueuePlan
 from dispatch.wishes import Favourite
-from tests.engine.twin import BUSY, Twin, TwinAgent, TwinCall
+from tests.engine.twin import BUSY, Twin, TwinAgent, TwinCall, TwinScript
 from tests.engine.twin_calls import close_ring, empty_out, leave, leave_room, remember_talk, remove_party, wrap_up_after
 from tests.engine.twin_hours import phase
 from tests.engine.twin_limits import has_room_for_need, suits
@@ -34,6 +34,10 @@ def talking(twin: Twin, command: cm.Command) -> str:
             return _supervise(twin, call, command)
         case cm.SetHold():
             return _hold(twin, call, command)
+        case cm.ShowScriptStep():
+            return _show(twin, call, command)
+        case cm.AnswerScriptStep():
+            return _answer(twin, call, command)
     raise AssertionError(command)
 
 
@@ -119,7 +123,7 @@ def _leave_to(twin: Twin, call: TwinCall, target: QueuePlan, command: cm.Transfe
     call.step, call.entered_at_ms, call.visited, call.was_requeued = 0, 0, [], False
     call.is_callback, call.callback_count, call.not_before_ms = False, 0, 0
     call.cost = call.media_until_ms = call.connected_at_ms = call.on_hold_until_ms = 0
-    call.supervisors = {}
+    call.supervisors, call.script = {}, None
 
 
 # -- further parties
@@ -269,4 +273,40 @@ def _hold(twin: Twin, call: TwinCall, command: cm.SetHold) -> str:
         return ""
     call.on_hold_until_ms = twin.now_ms + twin.queue_of(call).hold_ms_max if command.is_held else 0
     twin.tell("hold", call.id, command.is_held, "asked", call.on_hold_until_ms)
+    return ""
+
+
+def _show(twin: Twin, call: TwinCall, command: cm.ShowScriptStep) -> str:
+    """One step at a time, and a bounded number of them; each answer is there once and is not empty."""
+    if not _may(call, command.principal):
+        return "not_yours"
+    if call.state != "connected":
+        return "wrong_state"
+    answers = list(command.answers)
+    is_long = len(command.step_id) > 64 or len(command.text) > 1_000 or any(len(one) > 64 for one in answers)
+    is_empty = "" in (command.step_id, command.text, *answers)
+    if is_long or is_empty or len(answers) > 8 or sorted(set(answers)) != sorted(answers):
+        return "bad_value"
+    if call.scripts_count == 100:
+        return "too_many_steps"
+    call.scripts_count += 1
+    call.script = TwinScript(call.scripts_count, command.step_id, command.text, answers)
+    twin.tell("shown", call.id, call.agent_id, call.scripts_count, command.step_id, command.text, answers)
+    return ""
+
+
+def _answer(twin: Twin, call: TwinCall, command: cm.AnswerScriptStep) -> str:
+    """By the customer alone, to what is shown, one of the answers, once."""
+    if command.principal != f"customer:{call.customer_id}":
+        return "not_yours"
+    if call.state != "connected":
+        return "wrong_state"
+    if call.script is None or call.script.number != command.number:
+        return "step_replaced"
+    if command.answer not in call.script.answers:
+        return "bad_value"
+    if call.script.answer:
+        return "" if call.script.answer == command.answer else "already_answered"
+    call.script.answer = command.answer
+    twin.tell("answer", call.id, command.number, call.script.step_id, command.answer)
     return ""

@@ -12,6 +12,7 @@ from tests.engine.twin_talking import talking
 DAY_MS = 86_400_000
 TALKING = (
     cm.TransferCall, cm.InviteParty, cm.RemoveParty, cm.CompleteTransfer, cm.TakeOver, cm.Supervise, cm.SetHold,
+    cm.ShowScriptStep, cm.AnswerScriptStep,
 )  # fmt: skip
 
 

@@ -152,6 +152,12 @@ async def test_a_command_carries_principal_and_id(visitor: Visitor, stub: StubHa
         ),
         ("call.hold", {"call_id": "k", "is_held": True}, "set_hold", (True,)),
         (
+            "script.step",
+            {"call_id": "k", "step_id": "risk", "text": "It may lose value.", "answers": ["yes", "no"]},
+            "show_script_step",
+            ("risk", "It may lose value.", ["yes", "no"]),
+        ),
+        (
             "party.invite",
             {"call_id": "k", "role": "expert", "to_queue_id": "wealth"},
             "invite_party",

@@ -62,6 +62,38 @@ async def test_hold(visitor: Visitor, token: Token) -> None:
     assert not (await customer.until("call.hold"))["data"]["is_held"]
 
 
+async def test_a_script_is_shown_and_answered(visitor: Visitor, token: Token) -> None:
+    """Given a call; when the agent shows a step; then customer and agent have it word for word, and each answer once."""
+    customer, agent, call_id = await connected(visitor, token)
+    text = "此产品可能亏损。\nDo you agree?"
+    step = {"call_id": call_id, "step_id": "risk/3", "text": text, "answers": ["yes", "no"]}
+    assert await done(agent, "script.step", step) == {"number": 1}
+    shown = (await customer.until("script.step"))["data"]
+    assert shown == {**step, "number": 1}
+    assert (await agent.until("script.step"))["data"] == shown
+    assert (await customer.ask("script.step", step))["data"]["reason"] == "wrong_role"
+    assert (await agent.ask("script.answer", {"call_id": call_id, "number": 1, "answer": "yes"}))["type"] == "error"
+    wrong = await customer.ask("script.answer", {"call_id": call_id, "number": 1, "answer": "perhaps"})
+    assert wrong["data"]["reason"] == "bad_value"
+    assert await done(customer, "script.answer", {"call_id": call_id, "number": 1, "answer": "yes"}) == {}
+    answered = {"call_id": call_id, "number": 1, "step_id": "risk/3", "answer": "yes"}
+    assert (await agent.until("script.answer"))["data"] == answered
+    again = await customer.ask("script.answer", {"call_id": call_id, "number": 1, "answer": "no"})
+    assert again["data"]["reason"] == "already_answered"
+    for role, who in (("customer", "c-1"), ("agent", "a-1")):
+        _, call, _ = await visitor.request("GET", f"/v1/calls/{call_id}", token(role, who))
+        assert call["script"] == {
+            "number": 1,
+            "step_id": "risk/3",
+            "text": text,
+            "answers": ["yes", "no"],
+            "answer": "yes",
+        }
+    assert await done(agent, "script.step", {**step, "answers": []}) == {"number": 2}
+    late = await customer.ask("script.answer", {"call_id": call_id, "number": 1, "answer": "yes"})
+    assert late["data"]["reason"] == "step_replaced"
+
+
 async def test_a_consulted_transfer(visitor: Visitor, token: Token) -> None:
     """Given a-2 who consults; when the transfer is completed; then a-2 gets the call, a-1 the wrap-up, the customer a name."""
     customer, agent, call_id = await connected(visitor, token)

@@ -344,6 +344,22 @@ PHRASES: list[tuple[str, Callable[[Groups, Cast], Any]]] = [
         rf"{WHO} (?:puts|takes) {CALL} (?P<how>on|off) hold",
         lambda said, cast: cm.SetHold(said["call"], said["how"] == "on", principal=cast.principal(said["who"])),
     ),
+    (
+        rf'{WHO} shows step (?P<step>{NAME}) in {CALL}: "(?P<text>[^"]*)"(?:, to be answered (?P<answers>.+))?',
+        lambda said, cast: cm.ShowScriptStep(
+            said["call"],
+            said["step"],
+            said["text"],
+            re.split(" or |, ", said["answers"] or "") if said["answers"] else [],
+            principal=cast.principal(said["who"]),
+        ),
+    ),
+    (
+        rf"{WHO} answers step (?P<number>\d+) of {CALL}: (?P<answer>.+)",
+        lambda said, cast: cm.AnswerScriptStep(
+            said["call"], int(said["number"]), said["answer"], principal=cast.principal(said["who"])
+        ),
+    ),
     (rf"{WHO} connects(?: through (?P<gateway>{NAME}))?", _connect),
     (rf"{WHO} is cut off", _disconnect),
     (rf"gateway (?P<gateway>{NAME}) stops answering", lambda said, cast: cm.LoseGateway(said["gateway"])),

@@ -197,6 +197,12 @@ def _supervision_changed(event: ev.SupervisionChanged, clock: Clock) -> str:
     return f"supervisor {event.supervisor_id} {how[event.mode]} {event.call_id} ({event.mode})"
 
 
+def _script_step_shown(event: ev.ScriptStepShown, clock: Clock) -> str:
+    answers = ", to be answered " + " or ".join(event.answers) if event.answers else ""
+    step = f"step {event.number} ({event.step_id}) by {event.agent_id}"
+    return f'the customer of {event.call_id} is shown {step}: "{event.text}"{answers}'
+
+
 def _hold_changed(event: ev.HoldChanged, clock: Clock) -> str:
     if event.is_held:
         return f"the customer of {event.call_id} is on hold ({event.reason}) until {clock.tell(event.until_ms)} at most"
@@ -284,6 +290,8 @@ SENTENCES: dict[type[Any], Callable[[Any, Clock], str]] = {
     ev.CallTransferred: _call_transferred,
     ev.SupervisionChanged: _supervision_changed,
     ev.HoldChanged: _hold_changed,
+    ev.ScriptStepShown: _script_step_shown,
+    ev.ScriptStepAnswered: _plain("the customer of {e.call_id} answers step {e.number} ({e.step_id}): {e.answer}"),
     ev.RoomAssigned: _plain("room {e.call_id}/{e.attempt} is for worker {e.worker_id} (epoch {e.worker_epoch})"),
     ev.RoomOpened: _plain("room {e.call_id}/{e.attempt} is open on worker {e.worker_id}"),
     ev.RoomLost: _room_lost,

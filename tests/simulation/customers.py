@@ -5,7 +5,7 @@ from typing import Any
 
 from actors.items import Subscribed
 from dispatch import events as ev
-from dispatch.commands import HangUp, RequestCall
+from dispatch.commands import AnswerScriptStep, HangUp, RequestCall
 from dispatch.effects import Reply
 from dispatch.events import Event
 from gateway.customer import went_on
@@ -133,6 +133,16 @@ class Customer(Person):
             self.go_to(event.to_division, event.seq or None)
         elif isinstance(event, ev.RoomOpened):
             self.floor.begin(self._offer(event.call_id))
+        elif isinstance(event, ev.ScriptStepShown):
+            self.floor.begin(self._answer(event))
+
+    async def _answer(self, event: ev.ScriptStepShown) -> None:
+        reply = await self.command(
+            AnswerScriptStep, call_id=event.call_id, number=event.number, answer=event.answers[0]
+        )
+        # The call may be over by then, or go on elsewhere.
+        if reply.reason not in ("", "wrong_state", "unknown_call", "moved", "step_replaced"):
+            raise Violation(f"{self.recipient} may not answer {event}: {reply}")
 
     async def _offer(self, call_id: str) -> None:
         await asyncio.sleep(self.chance.uniform(0, 0.5))

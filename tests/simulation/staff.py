@@ -13,6 +13,7 @@ from dispatch.commands import (
     ReportConnected,
     SetActivity,
     SetHold,
+    ShowScriptStep,
     TransferCall,
 )
 from dispatch.events import Event
@@ -110,6 +111,9 @@ class Staff(Person):
             await self.command(HangUp, call_id=call_id, reason="done")
         elif mood < 0.4:
             await self.command(SetHold, call_id=call_id, is_held=True)
+            await self.command(
+                ShowScriptStep, call_id=call_id, step_id="risk", text="It may lose value.", answers=["yes", "no"]
+            )
         elif mood < 0.5 and not self.floor.is_healed:
             await self.command(TransferCall, call_id=call_id, to_queue_id=self.chance.choice(self.queue_ids))
         await asyncio.sleep(self.chance.uniform(*LONGEST_S))

@@ -204,7 +204,7 @@ def unarchived(patch: Plant) -> None:
 
 
 KILLS = Weather(disasters={"kill_shard": 4.0, "kill_at_a_step": 4.0})
-LOSSES = Weather(loss_ratio=0.05, repeat_ratio=0.2)
+LOSSES = Weather(loss_ratio=0.05, repeat_ratio=0.4)
 
 
 @pytest.mark.parametrize(
