@@ -72,7 +72,7 @@ const CHANGES = {
   "call.matched": (_call, data) => ({ state: "connecting", agent_name: data.agent_name }),
   "call.hold": (_call, data) => ({ on_hold_until_ms: data.is_held ? data.until_ms : 0 }),
   "script.step": (_call, { number, step_id, text, answers }) => ({ script: { number, step_id, text, answers } }),
-  "script.answer": (call, data) => (call.script?.number === data.number ? { script: { ...call.script, answer: data.answer } } : {}),
+  "script.answer": (call, data) => (call.script && call.script.number === data.number ? { script: { ...call.script, answer: data.answer } } : {}),
   "call.owner": (call, data) => ({ agent_name: data.agent_name ?? call.agent_name, on_hold_until_ms: 0 }),
   "call.transferred": (_call, { queue_id, queued_at_ms }) => ({ state: "waiting", is_back: false, queue_id, queued_at_ms, position: 0, ...LEFT_ROOM }),
   "call.connected": (_call, _data, at_ms) => ({ state: "connected", connected_at_ms: at_ms }),

@@ -42,6 +42,34 @@ async def test_hold_and_back(
     assert [(event["is_held"], event["reason"]) for event in changes] == [(True, "asked"), (False, "asked")]
 
 
+async def test_a_script_is_shown_and_answered(
+    hall: Hall, bank: Bank, desk: Desk, open_customer: OpenCustomer, open_agent: OpenAgent
+) -> None:
+    """Given a call, when the agent shows a text with answers, then the customer reads it, also after a reload, and answers with a
+    button; the agent sees which, and the call's history holds both."""
+    customer, agent = await connect(hall, desk, open_customer, open_agent)
+    call_id = await bank.call_of(desk.customer_id)
+    for name, said in (("script-say", "This product may lose value."), ("script-may", "I agree, I do not")):
+        await agent.page.get_by_test_id(name).fill(said)
+    await agent.click("script-show")
+    await expect(agent.page.get_by_test_id("script-answer")).to_have_text("Not answered yet")
+    await customer.page.reload()
+    await customer.becomes("connected")
+    await expect(customer.page.get_by_test_id("script-text")).to_have_text("This product may lose value.")
+    await customer.click("script-answer-1")
+    for page in (customer, agent):
+        await expect(page.page.get_by_test_id("script-answer")).to_have_text("Answered: I agree")
+    await expect(customer.page.get_by_test_id("script-answer-1")).to_have_count(0)
+    await finish(customer, agent)
+    told = [event for event in await history_with(bank, call_id, "call_ended") if event["type"].startswith("script_")]
+    assert [(event["type"], event["number"]) for event in told] == [
+        ("script_step_shown", 1),
+        ("script_step_answered", 1),
+    ]
+    assert (told[0]["text"], told[0]["answers"]) == ("This product may lose value.", ["I agree", "I do not"])
+    assert told[1]["answer"] == "I agree"
+
+
 async def test_transfer_to_another_queue(
     hall: Hall, bank: Bank, desk: Desk, open_customer: OpenCustomer, open_agent: OpenAgent
 ) -> None:
