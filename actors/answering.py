@@ -15,6 +15,7 @@ from actors.intake import Work
 from actors.items import LetGo, ReadStatus, Submit, Subscribe, TakeDivision, Unsubscribe, WorkerHello
 from actors.measures import ShardMeasures
 from actors.reading import disowned_rooms, read
+from actors.spans import tell
 from dispatch.effects import Reply
 
 log = structlog.get_logger()
@@ -70,6 +71,8 @@ class Answering:
         if isinstance(item, WorkerHello):
             return disowned_rooms(state, item)
         if isinstance(item, Submit):
+            name, call_id = type(item.command).__name__, getattr(item.command, "call_id", "")
+            tell(name, item.traceparent, work.at_ms, reply.reason, call_id=call_id, division=item.division_id)
             return reply
         if isinstance(item, LetGo):
             return self._let_go(item, division)

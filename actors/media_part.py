@@ -5,6 +5,7 @@ repeated until the shard has it (within a bound), in the order in which they wer
 """
 
 import asyncio
+import time
 from typing import Any
 
 import msgspec
@@ -28,6 +29,7 @@ from actors.media_items import (
 from actors.network import Network
 from actors.parts import HallSettings, open_hall
 from actors.reporting import part_facts
+from actors.spans import tell
 from actors.tracing import CALLS
 from dispatch import commands as cm
 from media import reports as rp
@@ -140,6 +142,7 @@ class MediaPart:
         return MediaAnswer("", *await worker.open_link(*room, item.sdp, item.flow))
 
     async def _open(self, item: OpenRoomOrder) -> MediaAnswer:
+        began_ms = time.time_ns() // 1_000_000
         CALLS.remember(item.call_id, item.traceparent)
         self._division_by_room[item.call_id] = item.division_id
         if len(self._division_by_room) > REPORTS_MAX:
@@ -154,6 +157,7 @@ class MediaPart:
                 labels={"division": item.division_id, "queue": item.queue_id},
             )
         )
+        tell("open room", item.traceparent, began_ms, failure or "", call_id=item.call_id, attempt=item.attempt)
         if failure is not None:
             return MediaAnswer(failure)
         self._rooms[item.call_id, item.attempt] = item.division_id

@@ -17,6 +17,7 @@ from actors.logs import configure_logging, part_log
 from actors.rpc import Address
 from actors.rpc_server import RpcServer
 from actors.shard import ShardEnded
+from actors.spans import close_spans, configure_spans
 from actors.wiring import PRIVATE_UMASK, RayNetwork, ray_address, ray_node
 
 LOOP_BEAT_S = 0.25
@@ -31,6 +32,7 @@ class PartActor:
         handshake(msgspec.msgpack.decode(expected_build))
         os.umask(PRIVATE_UMASK)
         configure_logging(part_log(log_name))
+        configure_spans(log_name)
         module, _, name = class_path.partition(":")
         self._class = getattr(importlib.import_module(module), name)
         self._settings = settings
@@ -98,6 +100,7 @@ class PartActor:
         if self._server is not None:
             await self._server.close()
         self._network.close()
+        await close_spans()
 
     async def status(self) -> dict[str, Any]:
         status: dict[str, Any] = await self._part.status()

@@ -17,7 +17,8 @@ from aiohttp import web
 from msgspec import Struct
 
 from actors.logs import write_lines
-from actors.tracing import begin_trace
+from actors.spans import begin_request, end_request
+from actors.tracing import current_traceparent
 from gateway.metrics import Metrics
 from gateway.refusals import EXPECTED, Mistake, Refused, refused_by
 
@@ -108,14 +109,19 @@ def problem_middleware(metrics: Metrics) -> Any:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        traceparent = begin_trace(request.headers.get(TRACEPARENT, ""))
-        response = await _answer(request, handler, metrics)
         resource = request.match_info.route.resource
         # The route's pattern, never the path itself: a label has few values.
         route = resource.canonical if resource is not None else "none"
+        span = begin_request(f"{request.method} {route}", request.headers.get(TRACEPARENT, ""))
+        try:
+            response = await _answer(request, handler, metrics)
+        except BaseException:
+            end_request(span, "left")
+            raise
+        end_request(span, status=response.status)
         metrics.count_request(route, request.method, response.status)
         if request.method != "GET" and not response.prepared:
-            response.headers[TRACEPARENT] = traceparent
+            response.headers[TRACEPARENT] = current_traceparent()
             if response.status not in UNLOGGED:
                 _note(request, route, response)
         return response

@@ -23,7 +23,7 @@ from msgspec import UNSET
 
 from actors.hall import HallUnavailable, Notice, Subscribed
 from actors.logs import write_lines
-from actors.tracing import begin_trace
+from actors.spans import begin_request, end_request
 from dispatch import events, views
 from dispatch.handing_facts import HOPS_MAX
 from gateway import agent, customer, supervisor, translation
@@ -331,7 +331,7 @@ class Session:
         if not self._services.rates.takes_message_of(self.identity):
             self.connection.close(4008)
             return
-        re = ""
+        re, reason, span = "", "", None
         try:
             if payload is None:
                 raise Refused(
@@ -342,7 +342,7 @@ class Session:
             self._services.metrics.count_received(envelope.type)
             if envelope.type == said.SessionPong.TYPE:
                 return  # Most of what comes: it has said all by coming, and gets no trace of its own.
-            begin_trace(envelope.traceparent)
+            span = begin_request(envelope.type, envelope.traceparent)
             data = self._codec.data(envelope, self.identity.role)
             if isinstance(data, said.SessionAck):
                 return
@@ -351,17 +351,20 @@ class Session:
             value = await self._handlers[type(data)](self._speaker, envelope.id, data)
             self._note(envelope.type, getattr(data, "call_id", "") or value.get("call_id", ""))
         except Refused as refused:
-            self._refuse(refused, re)
+            reason = self._refuse(refused, re)
         except EXPECTED as error:
-            self._refuse(refused_by(error), re)
+            reason = self._refuse(refused_by(error), re)
         except Exception as error:
             log.exception("message_failed", connection_id=self.connection_id, message_id=re)
-            self._refuse(refused_by(error), re)
+            reason = self._refuse(refused_by(error), re)
         else:
             self.connection.say(wire.Ack(value), re=re)
+        finally:
+            end_request(span, reason, role=self.identity.role)
         self._services.metrics.command_s.observe(loop.time() - began_s)
 
-    def _refuse(self, refused: Refused, re: str = "") -> None:
+    def _refuse(self, refused: Refused, re: str = "") -> str:
+        """Tell the client why, and return the reason."""
         self._services.metrics.count_refusal(refused.reason)
         self._note("refused", "", refused.reason)
         error = wire.Error(refused.reason, refused.detail, refused.then or UNSET, refused.retry_after_ms or UNSET)
@@ -370,6 +373,7 @@ class Session:
             self._misunderstanding_count += 1
             if self._misunderstanding_count >= MISUNDERSTANDINGS_MAX:
                 self.connection.close(4000)
+        return refused.reason
 
     def _note(self, what: str, call_id: str, reason: str = "") -> None:
         """Log what was done: `rtc.stats` come every few seconds from everybody and are measured instead."""

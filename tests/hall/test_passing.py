@@ -45,8 +45,8 @@ async def test_hold_and_back(
 async def test_a_script_is_shown_and_answered(
     hall: Hall, bank: Bank, desk: Desk, open_customer: OpenCustomer, open_agent: OpenAgent
 ) -> None:
-    """Given a call, when the agent shows a text with answers, then the customer reads it, also after a reload, and answers with a
-    button; the agent sees which, and the call's history holds both."""
+    """Given a call, when the agent shows a text with answers, then the customer reads it, also after a reload, and answers by
+    a button; the agent sees which, and the call's history holds both."""
     customer, agent = await connect(hall, desk, open_customer, open_agent)
     call_id = await bank.call_of(desk.customer_id)
     for name, said in (("script-say", "This product may lose value."), ("script-may", "I agree, I do not")):
