@@ -11,13 +11,13 @@ ENGINE := $(BIN)/python setup.py -q engine
 TYPESCRIPT := 5.9.3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test test-fast engine check lock loadtest sim soak fuzz bench-engine bench-estimate bench-shard bench-move bench-rpc bench-media bench-gateway bench-attacks clean chromium redis-server coturn typescript
+.PHONY: run test test-fast engine check lock loadtest sim soak fuzz bench-engine bench-estimate bench-shard bench-move bench-rpc bench-media bench-gateway bench-attacks clean chromium redis-server coturn curl typescript
 
 run: $(VENV)/.installed ## start Tellerhall on this machine with the demo hall
 	@$(ENGINE)
 	@$(BIN)/tellerhall up --data $(DATA) $(ARGS)
 
-test: check chromium redis-server coturn typescript ## everything CI checks; the engine's own tests in both modes
+test: check chromium redis-server coturn curl typescript ## everything CI checks; the engine's own tests in both modes
 	@$(ENGINE)
 	$(PYTEST) tests
 	TELLERHALL_COMPILED=0 $(PYTEST) tests/engine tests/scenarios
@@ -86,6 +86,11 @@ redis-server:
 	@command -v redis-server >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	  && apt-get -qq update && apt-get -qq install -y --no-install-recommends redis-server >/dev/null; } \
 	  || { echo "The store's tests need Debian's Redis: apt-get install redis-server"; exit 1; }
+
+curl:
+	@command -v curl >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get -qq update && apt-get -qq install -y --no-install-recommends curl >/dev/null; } \
+	  || { echo "The examples in docs/clients.md need curl: apt-get install curl"; exit 1; }
 
 coturn:
 	@command -v turnserver >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \

@@ -1,4 +1,4 @@
-"""A backup of a hall that runs: journals, histories, people and finished recordings, without stopping anything.
+"""A backup of a hall that runs: journals, histories, people, webhooks and finished recordings, without stopping anything.
 
 Rules
 - All journals are taken as of one instant (the cut), so that no call is in two divisions or in none. What was acknowledged
@@ -27,6 +27,7 @@ from msgspec import Struct
 
 from actors.backup_audit import save_audit
 from actors.backup_manifest import DivisionBackup, Manifest, list_files, read_frames, write_frame, write_manifest
+from actors.backup_webhooks import read_webhooks, save_webhooks
 from actors.build import build_id
 from actors.directory import Directory
 from actors.journal import JournalGap, RedisJournal
@@ -94,6 +95,7 @@ async def _fill(source: Source, draft: Path) -> Manifest:
         directory = Directory(client)
         placed = (await directory.read_placement()).slots
         division_ids = sorted({*source.division_ids, *placed})
+        webhooks = await read_webhooks(client)
         cut = await _cut(RedisJournal(source.store_url, client=client), division_ids, draft / "divisions")
         incarnations = await directory.read_incarnations()
         missing: list[str] = []
@@ -103,6 +105,7 @@ async def _fill(source: Source, draft: Path) -> Manifest:
     finally:
         await client.close()
     last_batches = {one: division.last_batch for one, division in cut.divisions.items()}
+    save_webhooks(webhooks, draft, last_batches)
     await asyncio.to_thread(save_archive, source.archive_folder, draft / "archive", last_batches)
     saved, still_open = await asyncio.to_thread(_save_recordings, source.recordings_folder, draft / "recordings")
     manifest = Manifest(
@@ -113,6 +116,7 @@ async def _fill(source: Source, draft: Path) -> Manifest:
         divisions=cut.divisions,
         incarnations=incarnations,
         people_count=people_count,
+        webhooks_count=len(webhooks),
         recordings_count=saved,
         recordings_open=still_open,
         missing=missing,

@@ -6,6 +6,7 @@
     divisions/<id>/batches          the journal's entries, as frames of [number, payload]
     archive/<id>/<day>.sqlite       the histories
     audit/<day>.jsonl               the audit log
+    webhooks                        endpoints with their secrets, as frames (`backup_webhooks`)
     people                          personal records, as frames of [reference, fields, ms left]
     recordings/...                  finished recordings, as they lay
 
@@ -74,6 +75,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """Recordings that were not finished and are not inside, by their folder."""
     missing: list[str] = field(default_factory=list)
     """What else is not inside, and why, in words."""
+    webhooks_count: int = 0
     files: list[BackupFile]
 
 

@@ -29,6 +29,7 @@ from actors.audit_archive import AuditBroken
 from actors.backup import BackupFailed, replayed
 from actors.backup_audit import restore_audit
 from actors.backup_manifest import DivisionBackup, Manifest, read_frames, verify
+from actors.backup_webhooks import WEBHOOKS_FILE, restore_webhooks
 from actors.directory import Directory
 from actors.journal import PIECE_BYTES_MAX, Append, RedisJournal
 from actors.people import People, PersonRecord
@@ -154,6 +155,7 @@ async def _fill(folder: Path, manifest: Manifest, target: Target, client: StoreC
         await restore_audit(client, folder / "audit", target.data_folder)
     except AuditBroken as error:
         raise RestoreRefused(f"the audit log that lies in {target.data_folder} cannot be read: {error}") from error
+    await restore_webhooks(client, folder / WEBHOOKS_FILE)
     await directory.restore_incarnations(manifest.incarnations)
     for division_id, division in manifest.divisions.items():
         if is_forced:

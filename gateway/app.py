@@ -29,6 +29,7 @@ from gateway.cors import cors_signal
 from gateway.door import no
 from gateway.entrance import Entrance
 from gateway.health import Health
+from gateway.http_handler import HttpHandler
 from gateway.identity import is_loopback, open_verifier
 from gateway.limits import (
     BACKLOG,
@@ -159,19 +160,7 @@ class Gateway:
             await asyncio.sleep(STOP_POLL_MS / 1000)
 
     async def _listen(self, application: web.Application, host: str, port: int, is_public: bool) -> int:
-        runner = web.AppRunner(
-            application,
-            access_log=None,
-            handle_signals=False,
-            keepalive_timeout=IDLE_S_MAX,
-            shutdown_timeout=1.0,
-            lingering_time=REST_MS_MAX / 1000,
-            max_line_size=HEAD_LINE_BYTES_MAX,
-            max_field_size=HEAD_LINE_BYTES_MAX,
-            max_headers=HEADERS_MAX,
-            auto_decompress=False,
-            logger=server_log(),
-        )
+        runner = web.AppRunner(application, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
         self._runners.append(runner)
         listener = listening_socket(host, port, is_shared=is_public and self._settings.is_port_shared)
@@ -188,9 +177,26 @@ class Gateway:
             count=self._services.metrics.count_cut_off,
         )
         self._porters.append(porter)
-        await GuardedSite(runner, listener, porter, ssl_context=context, backlog=BACKLOG).start()
+        site = GuardedSite(runner, listener, porter, self._handler, ssl_context=context, backlog=BACKLOG)
+        await site.start()
         bound_port: int = listener.getsockname()[1]
         return bound_port
+
+    @staticmethod
+    def _handler(server: web.Server) -> HttpHandler:
+        """aiohttp's side of one connection."""
+        return HttpHandler(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]
+            keepalive_timeout=IDLE_S_MAX,
+            lingering_time=REST_MS_MAX / 1000,
+            max_line_size=HEAD_LINE_BYTES_MAX,
+            max_field_size=HEAD_LINE_BYTES_MAX,
+            max_headers=HEADERS_MAX,
+            auto_decompress=False,
+            logger=server_log(),
+        )
 
     def _application(self) -> web.Application:
         application = self._new_application()

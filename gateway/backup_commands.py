@@ -74,6 +74,8 @@ def _run(name: str, work: Coroutine[Any, Any, Manifest], path: Path) -> int:
         return _failed(name, str(error))
     for line in _summary(manifest):
         sys.stdout.write(line + "\n")
+    if name == "restore" and manifest.webhooks_count:
+        sys.stdout.write('  webhooks are switched off until you say so: PATCH /v1/webhooks/{id} {"is_enabled": true}\n')
     return 0
 
 
@@ -88,6 +90,7 @@ def _summary(manifest: Manifest) -> list[str]:
     lines = [f"{len(manifest.files)} files, {size} bytes, as of {as_of}"]
     for division_id, one in manifest.divisions.items():
         lines.append(f"  division {division_id}: {one.calls_count} calls, journal up to batch {one.last_batch}")
-    lines.append(f"  {manifest.people_count} personal records, {manifest.recordings_count} recordings")
+    counts = f"{manifest.people_count} personal records, {manifest.recordings_count} recordings"
+    lines.append(f"  {counts}, {manifest.webhooks_count} webhooks")
     lines += [f"  not inside, since it is not finished: recordings/{one}" for one in manifest.recordings_open]
     return lines + [f"  not inside: {one}" for one in manifest.missing]

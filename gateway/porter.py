@@ -12,6 +12,7 @@ Not here: one connection (`gateway/door.py`).
 import asyncio
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -138,8 +139,17 @@ class Porter:
 class GuardedSite(web.BaseSite):
     """A listening socket of an aiohttp runner whose connections come through doors."""
 
-    def __init__(self, runner: web.AppRunner, listener: socket.socket, porter: Porter, **options: Any) -> None:
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        listener: socket.socket,
+        porter: Porter,
+        make_handler: Callable[[Any], asyncio.Protocol],
+        **options: Any,
+    ) -> None:
+        """`make_handler`: aiohttp's side of a connection, of its server."""
         super().__init__(runner, **options)
+        self._make_handler = make_handler
         self._listener = listener
         self._porter = porter
 
@@ -151,7 +161,7 @@ class GuardedSite(web.BaseSite):
         await super().start()
         server = self._runner.server
         assert server is not None
-        self._porter.make_inner = server
+        self._porter.make_inner = partial(self._make_handler, server)
         self._server = await asyncio.get_running_loop().create_server(
             self._porter.door,
             sock=self._listener,

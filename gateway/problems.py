@@ -162,8 +162,12 @@ async def _answer(request: web.Request, handler: Handler, metrics: Metrics) -> w
 
 async def add_security_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Signal handler for `on_response_prepare`. An upgrade shows nothing that a browser could misuse, so it carries none."""
-    if response.status == 101:
-        return
+    if response.status != 101:
+        put_security_headers(request, response)
+
+
+def put_security_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """What every answer carries."""
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["Server"] = SERVER

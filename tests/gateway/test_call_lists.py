@@ -10,8 +10,10 @@ import pytest
 
 from actors.hall import Hall
 from actors.local import LocalHall, local_hall
+from dispatch import events
 from dispatch.plan import AgentPlan, Plan, QueuePlan
 from gateway.rest_call_lists import LIMIT_MAX
+from gateway.rest_hall import AGENTS_MAX
 from tests.gateway.archiving import ArchivingFollower
 from tests.gateway.client import Visitor
 from tests.gateway.test_call_life import hall, visitor
@@ -23,11 +25,16 @@ PLAN = Plan("main", QUEUES, [AgentPlan(f"a-{number:02}") for number in range(25)
 
 
 @pytest.fixture
-async def local(tmp_path: Path) -> AsyncIterator[LocalHall]:
+async def local() -> AsyncIterator[LocalHall]:
     async with local_hall(PLAN, others=(Plan("other", QUEUES),)) as local:
-        follower = ArchivingFollower(local, tmp_path / "archive")
         yield local
-        await follower.close()
+
+
+@pytest.fixture(autouse=True)
+async def follower(local: LocalHall, tmp_path: Path) -> AsyncIterator[ArchivingFollower]:
+    made = ArchivingFollower(local, tmp_path / "archive")
+    yield made
+    await made.close()
 
 
 async def ask(visitor: Visitor, token: str, path: str, **query: Any) -> Any:
@@ -145,6 +152,34 @@ async def test_histories_that_go(visitor: Visitor, token: Token, hall: Hall, loc
     for wrong in (tomorrow, "yesterday", "2026-13-01"):
         assert (await visitor.request("DELETE", path + wrong, operator))[0] == 400
     assert (await visitor.request("DELETE", path + tomorrow, token("supervisor", "s-1")))[0] == 403
+
+
+async def test_histories_of_old_days_go_and_newer_ones_stay(
+    visitor: Visitor, hall: Hall, token: Token, follower: ArchivingFollower
+) -> None:
+    """Given calls of two old days and one of today; when the days before the second go; then the first's alone is gone."""
+    old = [datetime.now(UTC) - timedelta(days=days) for days in (3, 2)]
+    for number, day in enumerate(old):
+        at_ms = int(day.timestamp() * 1_000)
+        queued = events.CallQueued(at_ms, f"old-{number}", "c-9", "loans", at_ms, at_ms)
+        await follower.archives["main"].add([(0, [queued])])
+    [call_id] = await wait_in_line(hall, 1)
+    operator, path = token("operator", "o-1"), f"/v1/histories?before={old[1].date().isoformat()}"
+    assert (await visitor.request("GET", "/v1/calls/old-0/history", operator))[0] == 200
+    assert (await visitor.request("DELETE", path, operator))[:2] == (200, {"days": [old[0].date().isoformat()]})
+    assert (await visitor.request("DELETE", path, operator))[:2] == (200, {"days": []})
+    found = [
+        (await visitor.request("GET", f"/v1/calls/{one}/history", operator))[0] for one in ("old-0", "old-1", call_id)
+    ]
+    assert found == [404, 200, 200]
+
+
+async def test_pages_are_bounded(visitor: Visitor, token: Token) -> None:
+    """Given a page of the largest size; then it is given; one row more, or none, is refused."""
+    supervisor = token("supervisor", "s-1")
+    for path, limit_max in (("/v1/calls", LIMIT_MAX), ("/v1/ended-calls", LIMIT_MAX), ("/v1/agents", AGENTS_MAX)):
+        for limit, status in ((limit_max, 200), (limit_max + 1, 400), (0, 400)):
+            assert (await visitor.request("GET", f"{path}?limit={limit}", supervisor))[0] == status, (path, limit)
 
 
 async def test_pages_of_agents(visitor: Visitor, token: Token) -> None:

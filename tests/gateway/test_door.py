@@ -314,7 +314,9 @@ async def test_what_is_no_http(gateway: Gateway, caplog: pytest.LogCaptureFixtur
     ):
         raw = await Raw.open(gateway.port)
         raw.send(nonsense)
-        assert (await raw.answer())[0] in (400, 0)
+        status, headers, _ = await raw.answer()
+        assert status in (400, 0)
+        assert not status or headers["content-type"].startswith("application/problem+json")
         await raw.ended()
     assert caplog.records == []
 

@@ -1,6 +1,7 @@
 """What every answer carries, whoever asks for whatever; where a page may come from; and pages that live by their own policy."""
 
 import asyncio
+import json
 import re
 import ssl
 from collections.abc import Callable
@@ -202,13 +203,15 @@ def test_scripts_evaluate_nothing(path: Path) -> None:
     assert not re.search(pattern, text)
 
 
-async def test_what_is_no_http_gets_no_page(gateway: Gateway) -> None:
-    """Given bytes that are no request; then the answer is plain text, and nothing that a browser would run."""
+async def test_what_is_no_http_gets_a_problem_and_no_page(gateway: Gateway) -> None:
+    """Given bytes that are no request; then a problem with every answer's headers, and not a byte of the request."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nno header <script>\r\n\r\n")
     async with asyncio.timeout(10):
         answer = await reader.read()
     writer.close()
     assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400"))
-    head = answer.partition(b"\r\n\r\n")[0]
-    assert b"Content-Type: text/plain" in head
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"Content-Type: application/problem+json" in head
+    assert all(f"{name}: {value}".encode() in head for name, value in SECURITY_HEADERS.items())
+    assert (json.loads(body)["reason"], b"script" in body) == ("malformed", False)

@@ -1,7 +1,10 @@
 """The examples of docs/clients.md, as printed: only the address and the token are put in."""
 
 import asyncio
+import json
+import os
 import re
+import shutil
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -90,3 +93,33 @@ async def test_the_example_of_a_program_prints_a_calls_life(
     printed = [line.split(" ", 1)[0] for line in capsys.readouterr().out.splitlines()]
     types = [word for word in printed if "." in word and word != "queue.update"]
     assert types == ["session.welcome", "call.queued", "call.ended"]
+
+
+async def test_the_example_of_a_back_end_is_a_calls_life(
+    hall: tuple[MediaPart, Gateway], token: Token, tmp_path: Path
+) -> None:
+    """Given the printed lines in a shell, when they run, then each is answered: one call, whatever is repeated, from its
+    request to its history."""
+    bash = shutil.which("bash")
+    assert bash
+    assert shutil.which("curl"), "this example needs curl: apt-get install curl"
+    shell = await asyncio.create_subprocess_exec(
+        bash,
+        "-euo",
+        "pipefail",
+        "-c",
+        placed(example("a back end"), hall[1]),
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "TOKEN": token("operator", "crm")},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await shell.communicate()
+    assert shell.returncode == 0, printed
+    queues, again, waiting, why, ended, history = [json.loads(line) for line in printed.splitlines() if line]
+    call_id = json.loads((tmp_path / "call.json").read_text())["call_id"]
+    assert "loans" in [one["queue_id"] for one in queues["queues"]]
+    assert again["call_id"] == call_id
+    assert [one["call_id"] for one in waiting["calls"]] == [call_id]
+    assert why["now"]["state"] == "waiting"
+    assert ended == {}
+    assert [event["type"] for event in history["events"]] == ["call_queued", "call_ended"]
