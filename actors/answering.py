@@ -71,7 +71,9 @@ class Answering:
         if isinstance(item, WorkerHello):
             return disowned_rooms(state, item)
         if isinstance(item, Submit):
-            name, call_id = type(item.command).__name__, getattr(item.command, "call_id", "")
+            said_id = getattr(item.command, "call_id", "")
+            call_id = said_id if said_id in state.calls else ""  # What is no call's is anything that a client wrote.
+            name = type(item.command).__name__
             tell(name, item.traceparent, work.at_ms, reply.reason, call_id=call_id, division=item.division_id)
             return reply
         if isinstance(item, LetGo):

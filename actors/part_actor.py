@@ -65,10 +65,11 @@ class PartActor:
 
     async def _make(self) -> None:
         if self._part is None:
+            part = self._class(self._settings, self._network)
+            server = RpcServer(part, ShardEnded)
+            self._address = await server.start(ray_address())
             self._tasks.append(asyncio.create_task(self._beat()))
-            self._part = self._class(self._settings, self._network)
-            self._server = RpcServer(self._part, ShardEnded)
-            self._address = await self._server.start(ray_address())
+            self._part, self._server = part, server
 
     async def address(self) -> tuple[str, int, bytes] | None:
         """Where other parts speak with this one (`rpc.Address`); None until it is made. Runs beside the main loop."""

@@ -6,7 +6,7 @@ secret proves it within ms, so strangers end each other), and none of those long
 """
 
 import asyncio
-import contextlib
+import errno
 import os
 import random
 import secrets
@@ -105,8 +105,8 @@ class RpcServer:
         self.is_closing = False
         """The part has stopped: what still comes is told so, and not begun."""
         self._server: asyncio.Server | None = None
-        self._warned_s = 0.0
-        self._unsaid_count = 0
+        self._warned: dict[str, tuple[float, int]] = {}
+        """Event -> when it was last logged, and how many were left out since."""
 
     def __repr__(self) -> str:
         return (
@@ -115,12 +115,16 @@ class RpcServer:
 
     async def start(self, host: str) -> Address:
         """Listen at `host`, at a free port: any, or one of `PORTS`. Raises OSError when all of those are taken."""
+        options = tls_options()
         for port in ports():
-            with contextlib.suppress(OSError) if port else contextlib.nullcontext():
+            try:
                 self._server = await asyncio.get_running_loop().create_server(
-                    lambda: Connection(self), host, port, backlog=CONNECTIONS_MAX, **tls_options()
+                    lambda: Connection(self), host, port, backlog=CONNECTIONS_MAX, **options
                 )
                 break
+            except OSError as error:
+                if not port or error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                    raise
         if self._server is None:
             raise OSError(f"no port is free at {host} of {PORTS}={os.environ[PORTS]}: it needs one for each part there")
         return Address(host, int(self._server.sockets[0].getsockname()[1]), self.secret)
@@ -137,13 +141,14 @@ class RpcServer:
             connection.close()
 
     def warn(self, event: str, **what: Any) -> None:
-        """One line each `WARN_S` at most, with how many were left out: who floods us must not fill the log too."""
+        """One line of each event in `WARN_S` at most, with how many were left out: who floods us must not fill the log too."""
         now_s = time.monotonic()
-        if now_s - self._warned_s < WARN_S:
-            self._unsaid_count += 1
+        warned_s, unsaid_count = self._warned.get(event, (-WARN_S, 0))
+        if now_s - warned_s < WARN_S:
+            self._warned[event] = warned_s, unsaid_count + 1
             return
-        log.warning(event, left_out_count=self._unsaid_count, **what)
-        self._warned_s, self._unsaid_count = now_s, 0
+        log.warning(event, left_out_count=unsaid_count, **what)
+        self._warned[event] = now_s, 0
 
     def admit(self, connection: "Connection") -> bool:
         """Whether there is room for it."""

@@ -205,9 +205,9 @@ class Shard:
     def _end(self) -> None:
         if not self.ended.is_set():
             self.ended.set()
-            self._lines.write()
             self._intake.end(ShardEnded(self.settings.name))
             self._intake.wake()
+            self._lines.write()
 
     async def stop(self) -> None:
         """Finish what waits, in bounded time, and end; who is not answered by then asks the successor."""

@@ -14,7 +14,9 @@ Not here: the context itself (`tracing`).
 """
 
 import asyncio
+import contextlib
 import os
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
 VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-FLUSH_MS = 2_000
-"""How long the last spans may take to leave when a process stops."""
+CLOSE_S = 2.0
+"""How long the last spans may take to leave when a process stops; the SDK's own waiting has no bound that it keeps."""
 
 log = structlog.get_logger()
 
@@ -44,6 +46,17 @@ def configure_spans(part: str) -> None:
         return
     if not any(os.environ.get(one) for one in VARIABLES):
         return
+    try:
+        _Setting.provider = _provider(part)
+    except Exception:
+        # A slip in a variable of the SDK's must not keep a hall from starting.
+        log.exception("spans.not_configured", part=part)
+        return
+    _Setting.tracer = _Setting.provider.get_tracer("tellerhall")
+    log.info("spans.leave", part=part)
+
+
+def _provider(part: str) -> "TracerProvider":
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -53,27 +66,37 @@ def configure_spans(part: str) -> None:
         "service.name": os.environ.get("OTEL_SERVICE_NAME") or "tellerhall",
         "service.instance.id": f"{part}-{os.getpid()}",
     }
-    provider = TracerProvider(resource=Resource.create(own))
+    provider = TracerProvider(resource=Resource.create(own), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    _Setting.provider, _Setting.tracer = provider, provider.get_tracer("tellerhall")
-    log.info("spans.leave", part=part)
+    return provider
 
 
 async def close_spans() -> None:
-    """Let what has been told leave, in bounded time."""
+    """Let what has been told leave, within `CLOSE_S`; what has not left by then is lost."""
     provider, _Setting.provider, _Setting.tracer = _Setting.provider, None, None
-    if provider is not None:
-        await asyncio.to_thread(provider.force_flush, FLUSH_MS)
-        await asyncio.to_thread(provider.shutdown)
+    if provider is None:
+        return
+    loop, closed = asyncio.get_running_loop(), asyncio.Event()
+
+    def close() -> None:
+        provider.shutdown()
+        with contextlib.suppress(RuntimeError):  # The loop has ended meanwhile.
+            loop.call_soon_threadsafe(closed.set)
+
+    # No thread of the loop's: those are waited for at the end.
+    threading.Thread(target=close, name="spans", daemon=True).start()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(closed.wait(), CLOSE_S)
 
 
 def begin_request(name: str, incoming: str) -> "Span | None":
     """Begin what a client asks for: its trace, or a new one, is that of this asyncio task from now on (`begin_trace`).
 
-    Returns the span to end with `end_request`; None where there are none.
+    Returns the span to end with `end_request`; None where there are none. `name`: from a list, and nothing that a client wrote;
+    empty: it is worth no span.
     """
     tracer = _Setting.tracer
-    if tracer is None:
+    if tracer is None or not name:
         begin_trace(incoming)
         return None
     from opentelemetry.trace import SpanKind

@@ -62,9 +62,9 @@ def current_traceparent() -> str:
 
 @lru_cache(maxsize=DERIVED_MAX)
 def derived_traceparent(call_id: str) -> str:
-    """The trace of a call that nobody brought one for: the same in every process."""
+    """The trace of a call that nobody brought one for: the same in every process. Not sampled: it has no beginning anywhere."""
     digest = hashlib.sha256(call_id.encode()).hexdigest()
-    return f"00-{digest[:32]}-{digest[32:48]}-01"
+    return f"00-{digest[:32]}-{digest[32:48]}-00"
 
 
 class CallTraces:

@@ -1,4 +1,7 @@
-"""Events about a script: what was shown to the customer word for word, and what the customer answered."""
+"""Events about a script: what was shown to the customer word for word, and what the customer answered.
+
+Neither is printed with its words: what is said to a customer, and what the customer says, has no business in a log.
+"""
 
 from dispatch.fact import Fact
 
@@ -15,6 +18,9 @@ class ScriptStepShown(Fact, tag=70, frozen=True):
     answers: tuple[str, ...] = ()
     """What may be answered; none: the step is only shown."""
 
+    def __repr__(self) -> str:
+        return f"ScriptStepShown(at_ms={self.at_ms}, call_id={self.call_id!r}, number={self.number})"
+
 
 class ScriptStepAnswered(Fact, tag=71, frozen=True):
     """The customer has answered; a step is answered once."""
@@ -23,3 +29,6 @@ class ScriptStepAnswered(Fact, tag=71, frozen=True):
     number: int
     step_id: str
     answer: str
+
+    def __repr__(self) -> str:
+        return f"ScriptStepAnswered(at_ms={self.at_ms}, call_id={self.call_id!r}, number={self.number})"

@@ -24,7 +24,7 @@ def _script_step_answered(state: State, event: ev.ScriptStepAnswered) -> None:
     call = call_of(state, event)
     step = call.script_step
     if step is None or step.number != event.number or step.answer:
-        raise ImpossibleEvent(f"the step shown is {step}: {event!r}")
+        raise ImpossibleEvent(f"step {event.number} is not open in {event.call_id}")
     move(state, call, event)
     call.script_step = replace(step, answer=event.answer)
     state.tell_parties(call, event)

@@ -74,6 +74,9 @@ class ScriptStep(Struct, array_like=True, gc=False, frozen=True):
     answer: str = ""
     """Empty: not answered yet."""
 
+    def __repr__(self) -> str:
+        return f"ScriptStep(number={self.number}, is_answered={bool(self.answer)})"
+
 
 class Call(Struct, array_like=True, gc=False, kw_only=True):
     """One customer's contact, from request until it is forgotten."""

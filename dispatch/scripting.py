@@ -9,7 +9,7 @@ from dispatch import events as ev
 from dispatch import lifecycle as lc
 from dispatch.effects import Reply
 from dispatch.matching import Decider
-from dispatch.model import customer_recipient
+from dispatch.model import agent_recipient, customer_recipient
 from dispatch.talking import find_connected
 
 STEPS_MAX = 100
@@ -27,10 +27,12 @@ _ALLOWED = {
 
 
 def show_script_step(engine: Decider, command: cm.ShowScriptStep) -> Reply:
-    """Show the customer a step; it takes the place of the one before."""
+    """Show the customer a step; it takes the place of the one before. By the owner alone: the event says who showed it."""
     call = find_connected(engine, command.call_id, command.principal)
     if isinstance(call, Reply):
         return call
+    if command.principal != agent_recipient(call.agent_id):
+        return Reply("not_yours")
     if not _is_step(command):
         return Reply("bad_value", _ALLOWED)
     if call.script_count >= STEPS_MAX:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from msgspec import UNSET, UnsetType
 
-from gateway.messages import Call, FromServer
+from gateway.messages import Call, FromServer, Script
 
 
 class CallInvited(FromServer):
@@ -110,7 +110,7 @@ class PartyRinging(FromServer):
 
 
 class PartyAdded(FromServer):
-    """A further agent is in the call; to that agent it is what `reservation.accepted` is to an owner."""
+    """A further agent is in the call; to that agent what `reservation.accepted` is to an owner. `script`: for that one."""
 
     TYPE: ClassVar[str] = "party.added"
 
@@ -118,6 +118,7 @@ class PartyAdded(FromServer):
     party_role: str
     agent_name: str | UnsetType = UNSET
     agent_id: str | UnsetType = UNSET
+    script: Script | UnsetType = UNSET
 
 
 class PartyRemoved(FromServer):

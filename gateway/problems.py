@@ -19,7 +19,7 @@ from msgspec import Struct
 from actors.logs import write_lines
 from actors.spans import begin_request, end_request
 from actors.tracing import current_traceparent
-from gateway.metrics import Metrics
+from gateway.metrics import METHODS, Metrics
 from gateway.refusals import EXPECTED, Mistake, Refused, refused_by
 
 PROBLEM = "application/problem+json"
@@ -112,7 +112,9 @@ def problem_middleware(metrics: Metrics) -> Any:
         resource = request.match_info.route.resource
         # The route's pattern, never the path itself: a label has few values.
         route = resource.canonical if resource is not None else "none"
-        span = begin_request(f"{request.method} {route}", request.headers.get(TRACEPARENT, ""))
+        is_spanned = route.startswith("/v1/") and route != "/v1/ws" and request.method in METHODS
+        name = f"{request.method} {route}" if is_spanned else ""
+        span = begin_request(name, request.headers.get(TRACEPARENT, ""))
         try:
             response = await _answer(request, handler, metrics)
         except BaseException:

@@ -204,6 +204,9 @@ SERVER_SAMPLES: dict[str, wire.FromServer] = {
     "party.ringing": talking.PartyRinging(CALL_ID, "a-40", "expert", AT_MS + 15_000),
     "party.added": talking.PartyAdded(CALL_ID, "expert", agent_name="Bo Ek"),
     "party.added agent": talking.PartyAdded(CALL_ID, "expert", agent_id="a-40"),
+    "party.added script": talking.PartyAdded(
+        CALL_ID, "expert", agent_id="a-40", script=wire.Script(2, "risk/3", _STEP_TEXT, ["同意", "不同意"])
+    ),
     "party.removed": talking.PartyRemoved(CALL_ID, "left", "expert"),
     "party.removed agent": talking.PartyRemoved(CALL_ID, "left", "expert", "a-40", "timed", AT_MS + 30_000),
     "call.handing_over": talking.CallHandingOver(CALL_ID, "queue_full"),

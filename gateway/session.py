@@ -41,6 +41,8 @@ from gateway.translation import Known
 
 TOKEN_WARNING_MS = 60_000
 """How long before its end a client hears of it: enough to fetch a fresh token and resume."""
+SPANNED = said.ALL_CLIENT_TYPES - {said.SessionAck.TYPE, said.RtcStats.TYPE}
+"""What is worth a span; a type that nobody knows names none."""
 MISUNDERSTOOD = frozenset({"malformed", "unknown_type", "bad_value"})
 STAFF_HANDLERS = dict.fromkeys(supervisor.ROLES, supervisor.HANDLERS)
 HANDLERS = {"customer": customer.HANDLERS, "agent": agent.HANDLERS, **STAFF_HANDLERS}
@@ -342,7 +344,7 @@ class Session:
             self._services.metrics.count_received(envelope.type)
             if envelope.type == said.SessionPong.TYPE:
                 return  # Most of what comes: it has said all by coming, and gets no trace of its own.
-            span = begin_request(envelope.type, envelope.traceparent)
+            span = begin_request(envelope.type if envelope.type in SPANNED else "", envelope.traceparent)
             data = self._codec.data(envelope, self.identity.role)
             if isinstance(data, said.SessionAck):
                 return
@@ -357,7 +359,11 @@ class Session:
         except Exception as error:
             log.exception("message_failed", connection_id=self.connection_id, message_id=re)
             reason = self._refuse(refused_by(error), re)
+        except asyncio.CancelledError:
+            reason = "left"
+            raise
         else:
+            self._misunderstanding_count = 0
             self.connection.say(wire.Ack(value), re=re)
         finally:
             end_request(span, reason, role=self.identity.role)

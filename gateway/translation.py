@@ -57,6 +57,8 @@ def needed(role: str, event: events.Event, own_id: str) -> Needed | None:
             return "customer", event.customer_id
         case events.OwnershipMoved() if event.to_agent_id == own_id:
             return "call", event.call_id
+        case events.PartyAdded() if event.agent_id == own_id:
+            return "call", event.call_id
     return None
 
 
@@ -238,6 +240,11 @@ def _invited_by_agent(event: events.CallInvited, known: Known) -> wire.FromServe
     )
 
 
+def _party_for_agent(event: events.PartyAdded, known: Known) -> wire.FromServer:
+    script = known.call.script if known.call is not None else UNSET
+    return talking.PartyAdded(event.call_id, event.role, agent_id=event.agent_id, script=script)
+
+
 def _party_gone_for_agent(event: events.PartyRemoved, _: Known) -> wire.FromServer:
     return talking.PartyRemoved(
         event.call_id, event.reason, event.role, event.agent_id, event.wrap_up, event.wrap_up_until_ms
@@ -317,7 +324,7 @@ _TABLES: dict[str, dict[type[Any], Translate]] = {
         events.CallInvited: _invited_by_agent,
         events.CallTransferred: _transferred_agent,
         events.OwnershipMoved: _owner_for_agent,
-        events.PartyAdded: lambda event, _: talking.PartyAdded(event.call_id, event.role, agent_id=event.agent_id),
+        events.PartyAdded: _party_for_agent,
         events.PartyRemoved: _party_gone_for_agent,
         events.CallEnded: _ended_for_agent,
         events.WrapUpExtended: lambda event, _: wire.WrapUpExtended(event.call_id, event.until_ms),

@@ -156,16 +156,30 @@ function transfer() {
   if (to_queue_id) wishForCall("call.transfer", { to_queue_id });
 }
 
+const ANSWERS_MAX = 8;
+const ANSWER_LENGTH_MAX = 64;
+
 /** What the agent has written, word for word; a bank's own desk would take it from its catalogue, with an id. @param {SubmitEvent} event */
 async function showStep(event) {
   event.preventDefault();
   /** @type {HTMLInputElement} */
-  const text = at("script-say");
-  const answers = /** @type {HTMLInputElement} */ (at("script-may")).value.split(/[,，、]/).map((one) => one.trim()).filter(Boolean);
+  const field = at("script-say");
+  const written = field.value;
+  const text = oneLine(written);
+  const answers = [...new Set(/** @type {HTMLInputElement} */ (at("script-may")).value.split(/[,，、]/).map(oneLine).filter(Boolean))];
   const call_id = store.state().call?.call_id;
-  if (!call_id || !text.value.trim()) return;
-  const reason = await wish("script.step", { call_id, step_id: "written", text: text.value.trim(), answers: [...new Set(answers)] });
-  if (!reason) text.value = "";
+  if (!call_id || !text) return;
+  if (answers.length > ANSWERS_MAX || answers.some((one) => one.length > ANSWER_LENGTH_MAX)) {
+    notify(say("script.answers_bound", { count: ANSWERS_MAX, length: ANSWER_LENGTH_MAX }), "warning");
+    return;
+  }
+  const reason = await wish("script.step", { call_id, step_id: "written", text, answers });
+  if (!reason && field.value === written) field.value = "";
+}
+
+/** What was pasted may have tabs and breaks. @param {string} text @returns {string} */
+function oneLine(text) {
+  return text.trim().replace(/\s+/g, " ");
 }
 
 async function signOut() {

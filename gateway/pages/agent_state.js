@@ -173,7 +173,7 @@ function partyAdded(state, data, now_ms) {
   if (data.agent_id !== state.me?.id || reservation?.call_id !== data.call_id) return state;
   const { call } = taken(state, /** @type {Reservation} */ (reservation), now_ms);
   if (!call) return state;
-  return { ...state, reservation: null, isAnswering: false, call: asGuest({ ...call, state: "connected", agent_id: "" }) };
+  return { ...state, reservation: null, isAnswering: false, call: asGuest({ ...call, state: "connected", agent_id: "", script: data.script ?? null }) };
 }
 
 /** Our room has no place for a further agent: that one's sound and picture are another system's. @param {Call} call @returns {Call} */

@@ -157,8 +157,15 @@ function timeOfDay(at_ms) {
   return new Intl.DateTimeFormat(currentLanguage(), { hour: "2-digit", minute: "2-digit", hour12: false }).format(at_ms);
 }
 
+let drawnCallId = "";
+
 /** @param {AgentState} state @param {import("./call_state.js").Call} call */
 function drawCall(state, call) {
+  if (call.call_id !== drawnCallId) {
+    drawnCallId = call.call_id;
+    // What was meant for one customer is not for the next.
+    /** @type {HTMLFormElement} */ (at("script-form")).reset();
+  }
   const { queues } = state;
   const customer = call.customer || say("agent.customer");
   write("other-name", customer);

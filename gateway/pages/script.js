@@ -3,13 +3,16 @@
  * The step of a script on both pages' stage: the customer reads it and answers with a button, agents see both.
  *
  * Rules: what may be answered comes with the step; an answer counts once the server has said so. A button is pressed for the
- * step that it was made for, so a step that takes its place meanwhile is never answered by mistake.
+ * step that it was made for, and one that takes the place of another cannot be pressed for a moment: a finger that comes down for the
+ * step before must not agree to one that nobody has read.
  */
 
 import { announce, at, write } from "./page.js";
 import { say } from "./words.js";
 
 /** @typedef {import("./call_state.js").Call} Call */
+
+const READING_MS = 1_000;
 
 /** What is drawn now: buttons are made anew only for another step, so that focus stays. */
 let drawn = "";
@@ -31,19 +34,29 @@ export function drawScript(call, onAnswer) {
   if (!onAnswer && isOpen) write("script-answer", say("script.open"));
   const wanted = isOpen && onAnswer ? `${call?.call_id} ${step.number}` : `read ${step.number}`;
   if (wanted === drawn) return;
+  const isInPlaceOfOne = drawn !== "";
   drawn = wanted;
-  announce(step.text);
-  at("script-answers").replaceChildren(...(isOpen && onAnswer ? buttons(step, onAnswer) : []));
+  announce(step.answer ? say("script.answered", { answer: step.answer }) : step.text);
+  at("script-answers").replaceChildren(...(isOpen && onAnswer ? buttons(step, onAnswer, isInPlaceOfOne) : []));
 }
 
-/** @param {import("./call_state.js").Script} step @param {(number: number, answer: string) => void} onAnswer @returns {HTMLElement[]} */
-function buttons({ number, answers }, onAnswer) {
+/**
+ * @param {import("./call_state.js").Script} step
+ * @param {(number: number, answer: string) => void} onAnswer
+ * @param {boolean} isInPlaceOfOne
+ * @returns {HTMLElement[]}
+ */
+function buttons({ number, answers }, onAnswer, isInPlaceOfOne) {
   return answers.map((answer, index) => {
     const button = document.createElement("button");
     button.type = "button";
     button.className = index ? "plain" : "primary";
     button.dataset.testid = `script-answer-${index + 1}`;
     button.textContent = answer;
+    if (isInPlaceOfOne) {
+      button.disabled = true;
+      window.setTimeout(() => (button.disabled = false), READING_MS);
+    }
     button.addEventListener("click", () => onAnswer(number, answer));
     return button;
   });

@@ -77,10 +77,11 @@ export const EN = {
   "call.remote_video": "Video of the other party",
   "call.local_video": "Your own video",
   "script.text": "What the customer is shown",
-  "script.text_hint": "Text for the customer",
+  "script.text_hint": "Text for the customer, kept for good",
   "script.answers": "Answers to choose from, with commas",
   "script.answers_hint": "Answers: Yes, No",
   "script.show": "Show",
+  "script.answers_bound": "At most {count} answers of at most {length} characters.",
   "script.open": "Not answered yet",
   "script.answered": "Answered: {answer}",
 

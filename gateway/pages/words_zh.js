@@ -77,10 +77,11 @@ export const ZH = {
   "call.remote_video": "对方画面",
   "call.local_video": "您的画面",
   "script.text": "展示给客户的内容",
-  "script.text_hint": "给客户看的文字",
+  "script.text_hint": "给客户看的文字，将永久保存",
   "script.answers": "可选答案，用逗号分隔",
   "script.answers_hint": "答案：同意，不同意",
   "script.show": "展示",
+  "script.answers_bound": "最多 {count} 个答案，每个最多 {length} 个字。",
   "script.open": "尚未回答",
   "script.answered": "已回答：{answer}",
 

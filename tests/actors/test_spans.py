@@ -3,10 +3,11 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+import structlog
 
 from actors import spans
 from actors.tracing import current_traceparent
@@ -74,23 +75,30 @@ async def test_a_client_who_does_not_sample_is_believed(collector: Collector) ->
     assert not collector.spans
 
 
-async def test_a_collector_that_is_away_disturbs_nobody(monkeypatch: pytest.MonkeyPatch, unused_port: int) -> None:
-    """Given nobody at the address; then requests go on, and the end is bounded."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{unused_port}")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+async def test_a_collector_that_is_silent_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given somebody at the address who takes everything and answers nothing, and more spans than leave at once; then requests
+    go on, and the end takes no longer than its bound."""
+    silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(spans, "CLOSE_S", 0.5)
     spans.configure_spans("gateway-1")
-    spans.end_request(spans.begin_request("call.request", ""))
-    async with asyncio.timeout(30):
+    for _ in range(2_000):
+        spans.end_request(spans.begin_request("call.request", ""))
+    async with asyncio.timeout(5):
         await spans.close_spans()
+    silent.close()
 
 
-@pytest.fixture
-def unused_port() -> Iterator[int]:
-    import socket
-
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))  # Bound and not listening: whoever connects is refused.
-        yield int(held.getsockname()[1])
+async def test_a_slip_in_a_variable_keeps_nobody_from_starting(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a variable that the SDK refuses; then there are no spans, and a line says why."""
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "5000")
+    with structlog.testing.capture_logs() as lines:
+        spans.configure_spans("gateway-1")
+    assert spans.begin_request("call.request", "") is None
+    assert [line["event"] for line in lines] == ["spans.not_configured"]
 
 
 @pytest.mark.parametrize(

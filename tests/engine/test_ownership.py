@@ -4,6 +4,7 @@ import pytest
 
 from dispatch import commands as cm
 from dispatch import events as ev
+from dispatch.model import ScriptStep
 from dispatch.talking import PARTIES_MAX
 from tests.engine.scene import Scene, agent, queue, room_queue
 
@@ -337,3 +338,12 @@ def test_all_of_it_survives_a_crash(with_snapshot: bool) -> None:
     scene.wait(600_000)
     assert scene.only(ev.HoldChanged).reason == "time"
     assert scene.call("c1").supervisors == {"sue": "monitor"}
+
+
+def test_words_of_a_script_are_in_no_log() -> None:
+    """SAFETY.md 7, GATEWAY.md: given a step and its answer; then what would be logged of them has numbers alone."""
+    shown = ev.ScriptStepShown(1, "c1", "anna", 1, "risk", "Mr Wang may lose money", ("Wang agrees", "no"))
+    answered = ev.ScriptStepAnswered(1, "c1", 1, "risk", "Wang agrees")
+    step = ScriptStep(1, "risk", "Mr Wang may lose money", ("Wang agrees",), "Wang agrees")
+    assert "Wang" not in f"{shown} {shown!r} {answered!r} {step!r}"
+    assert all("number=1" in repr(one) for one in (shown, answered, step))

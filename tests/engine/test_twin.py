@@ -244,7 +244,7 @@ class EngineAndTwin(RuleBasedStateMachine, Driver):
         call = self.some_call(pick, "connected")
         self.wish(cm.ShowScriptStep(call.id, "risk", "It may lose value.", answers, principal=self.owner_or(call, who)))
         for _ in range(more):
-            self.wish(cm.ShowScriptStep(call.id, "fees", "It costs.", ["yes"], principal="operator:olga"))
+            self.wish(cm.ShowScriptStep(call.id, "fees", "It costs.", ["yes"], principal=self.owner_or(call, "owner")))
 
     @rule(pick=PICK, back=BACK, answer=st.sampled_from(["yes", "yes", "no", "y"]), who=WHO)
     def answer_what_is_shown(self, pick: int, back: int, answer: str, who: str) -> None:

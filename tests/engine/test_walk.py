@@ -81,9 +81,11 @@ def _talk(hall: EngineAndTwin, dice: Random) -> None:
         case 7:
             hall.hold(pick, dice.random() < 0.7, who)
         case 8:
-            hall.show(pick, who, dice.choice([[], ["yes", "no"], ["yes", "no"]]), 0)
+            hall.show(pick, dice.choice(["owner", "owner", who]), dice.choice([[], ["yes", "no"], ["yes", "no"]]), 0)
         case _:
-            hall.answer_what_is_shown(pick, dice.randrange(10) // 9, dice.choice(["yes", "yes", "no"]), who)
+            hall.answer_what_is_shown(
+                pick, dice.randrange(10) // 9, dice.choice(["yes", "yes", "no"]), dice.choice(["owner", who])
+            )
 
 
 def _wait(hall: EngineAndTwin, dice: Random) -> None:

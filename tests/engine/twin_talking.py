@@ -277,11 +277,13 @@ def _hold(twin: Twin, call: TwinCall, command: cm.SetHold) -> str:
 
 
 def _show(twin: Twin, call: TwinCall, command: cm.ShowScriptStep) -> str:
-    """One step at a time, and a bounded number of them; each answer is there once and is not empty."""
+    """By the owner alone, one step at a time, and a bounded number of them; each answer is there once and is not empty."""
     if not _may(call, command.principal):
         return "not_yours"
     if call.state != "connected":
         return "wrong_state"
+    if command.principal != f"agent:{call.agent_id}":
+        return "not_yours"
     answers = list(command.answers)
     is_long = len(command.step_id) > 64 or len(command.text) > 1_000 or any(len(one) > 64 for one in answers)
     is_empty = "" in (command.step_id, command.text, *answers)

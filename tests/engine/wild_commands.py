@@ -243,7 +243,10 @@ LIKELY: list[cm.Command] = [
     *(cm.TakeOver("talks", one, **BANK) for one in ("talk1", "talk3", "ring")),
     *(cm.Supervise("talks", "sue", one, principal="supervisor:sue") for one in ("monitor", "barge", "")),
     *(cm.SetHold("talks", one, principal="agent:law") for one in (True, False)),
-    *(cm.ShowScriptStep("talks", one, "It may lose value.", ["yes", "no"], **BANK) for one in ("risk", "fees")),
+    *(
+        cm.ShowScriptStep("talks", one, "It may lose value.", ["yes", "no"], principal="agent:law")
+        for one in ("risk", "fees")
+    ),
     *(cm.AnswerScriptStep("talks", one, "yes", principal="customer:zoe") for one in (1, 2)),
     *(cm.AssignRoom("talks", one, "w2", 1) for one in (2, 3)),
     *(cm.ReportRoomOpened("talks", one) for one in (2, 3)),

@@ -53,3 +53,15 @@ async def test_a_rest_request_of_a_client_with_a_trace(collector: Collector, vis
     assert headers["traceparent"][36:52] == asked.span_id.hex()
     assert attributes_of(asked) == {"tellerhall.status": 201}
     assert collector.named("RequestCall").parent_span_id == asked.span_id
+
+
+async def test_nothing_that_a_client_wrote_leaves(collector: Collector, visitor: Visitor, token: Token) -> None:
+    """Given a call id and a type that are anything but; then no span has a word of them, and what is not worth one has none."""
+    client = await visitor.greeted(token("customer", "c-1"))
+    assert (await client.ask("call.hang_up", {"call_id": "Zhang San 13800000000"}))["type"] == "error"
+    assert (await client.ask("Zhang San", {}))["data"]["reason"] == "unknown_type"
+    assert (await visitor.request("GET", "/healthz"))[0] == 200
+    await spans.close_spans()
+    await until(lambda: len(collector.spans) >= 2)
+    assert sorted(span.name for span in collector.spans) == ["HangUp", "call.hang_up"]
+    assert "Zhang" not in str(collector.spans)
