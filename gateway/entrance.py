@@ -37,7 +37,25 @@ RETRY_SPREAD_MS = 20_000
 RETRY_AFTER_MS = 5_000
 """When this process is full or has accepted too many in this second."""
 
+ENTERING_MAX = 500
+"""Let in and not greeted yet: about a second of a core's work, 1.7 ms each. More would be greeted after their patience, give up
+and come again: work for nothing, from which a storm does not recover."""
+
 log = structlog.get_logger("gateway.entrance")
+
+
+class _Entering:
+    """One who is let in, until the greeting."""
+
+    def __init__(self, entrance: "Entrance") -> None:
+        self._entrance = entrance
+        self._is_over = False
+        entrance.entering_count += 1
+
+    def end(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._entrance.entering_count -= 1
 
 
 class Entrance:
@@ -48,11 +66,20 @@ class Entrance:
         self._verifier = verifier
         self._roster = roster
         self._bucket: TokenBucket | None = None
+        self.entering_count = 0
+        """Let in, and not greeted yet."""
         self.is_closing = False
 
     async def open_session(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/ws`: returns when the connection has ended."""
         self._check_room()
+        entering = _Entering(self)
+        try:
+            return await self._open(request, entering)
+        finally:
+            entering.end()
+
+    async def _open(self, request: web.Request, entering: "_Entering") -> web.StreamResponse:
         check_origin(request, self._services.settings.allowed_origins)
         codec, token = _subprotocols(request)
         after = _resume_after(request)
@@ -70,10 +97,10 @@ class Entrance:
         self._services.rates.check_connect_of(identity, self._roster.count_of(identity))
         session = kind(self._services, identity, codec, request.remote or "")
         await session.connection.upgrade(request)
-        await self._attend(session, after)
+        await self._attend(session, after, entering)
         return session.connection.response
 
-    async def _attend(self, session: Session, after: int | None) -> None:
+    async def _attend(self, session: Session, after: int | None, entering: "_Entering") -> None:
         role, connection, metrics = session.identity.role, session.connection, self._services.metrics
         replaced = self._roster.add(session)
         if replaced is not None:
@@ -81,7 +108,7 @@ class Entrance:
         metrics.connections.labels(role).inc()
         log.info("connected", role=role, connection_id=session.connection_id, is_resume=after is not None)
         try:
-            await session.run(after)
+            await session.run(after, entering.end)
         finally:
             self._roster.remove(session)
             metrics.connections.labels(role).dec()
@@ -93,7 +120,8 @@ class Entrance:
         settings, now_s = self._services.settings, asyncio.get_running_loop().time()
         if self._bucket is None:
             self._bucket = TokenBucket(settings.upgrades_per_s, settings.upgrades_per_s, now_s)
-        if self.is_closing or len(self._roster) >= settings.connections_max or not self._bucket.take(now_s):
+        is_full = len(self._roster) >= settings.connections_max or self.entering_count >= ENTERING_MAX
+        if self.is_closing or is_full or not self._bucket.take(now_s):
             # A storm's clients come back one by one: each is told another time.
             wait_ms = RETRY_AFTER_MS + int(random.random() * RETRY_SPREAD_MS)
             raise Refused("overloaded", "no room for a connection here now", retry_after_ms=wait_ms)

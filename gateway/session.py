@@ -17,6 +17,7 @@ Not here: the socket (`gateway/connection.py`), the meaning of messages (`gatewa
 import asyncio
 import uuid
 from collections import deque
+from collections.abc import Callable
 
 import structlog
 from msgspec import UNSET
@@ -80,15 +81,14 @@ class Session:
         self._misunderstanding_count = 0
         self._told: views.PositionView | None = None
 
-    async def run(self, after: int | None) -> None:
-        """Hold the conversation until the connection ends; the upgrade has been answered already."""
+    async def run(self, after: int | None, greeted: Callable[[], None]) -> None:
+        """Hold the conversation until the connection ends, after the upgrade; `greeted`: called when it begins."""
         try:
-            if await self._open(after):
-                async for payload in self.connection.payloads():
+            is_open = await self._open(after)
+            greeted()
+            async for payload in self.connection.payloads():
+                if is_open:
                     await self._take(payload)
-            else:
-                async for _ in self.connection.payloads():
-                    pass
         finally:
             await self._leave()
 
@@ -267,9 +267,8 @@ class Session:
             return None
         if view is None:
             return None
-        return translation.call_of(
-            self.identity.role, view, await self._services.people.masked_customer(view.customer_id)
-        )
+        customer_name = await self._services.people.masked_customer(view.customer_id)
+        return translation.call_of(self.identity.role, view, customer_name)
 
     def _forget_lookup(self) -> None:
         """What was looked up was for an item that is not to be told any more."""

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from joserfc.jwk import ECKey
 
+from gateway import entrance
 from gateway.app import Gateway
 from gateway.development_issuer import DevelopmentIssuer, rotate
 from gateway.identity import open_verifier
@@ -189,3 +190,29 @@ async def test_two_gateways_share_a_port(tmp_path: Path, stub: StubHall) -> None
             break
     assert seen == {"g-1", "g-2"}
     await asyncio.gather(first.stop(), second.stop())
+
+
+async def test_those_let_in_and_not_greeted_yet_are_bounded(
+    visitor: Visitor, stub: StubHall, token: Token, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a hall that greets nobody for a while; when more come than may wait for that; then the others are told to come back
+    later, and are let in when those are greeted, or gone."""
+    monkeypatch.setattr(entrance, "ENTERING_MAX", 2)
+    greets, subscribe = asyncio.Event(), stub.subscribe
+
+    async def held(*arguments: Any, **more: Any) -> Any:
+        await greets.wait()
+        return await subscribe(*arguments, **more)
+
+    monkeypatch.setattr(stub, "subscribe", held)
+    entering = [await visitor.connect(token("customer", f"c-{number}")) for number in range(2)]
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await visitor.connect(token("customer", "c-2"))
+    assert refused.value.status == 503
+    assert refused.value.headers is not None
+    assert int(refused.value.headers["Retry-After"]) >= 5
+    greets.set()
+    for client in entering:
+        assert (await client.next())["type"] == "session.welcome"
+    for number in range(2, 6):
+        assert (await (await visitor.connect(token("customer", f"c-{number}"))).next())["type"] == "session.welcome"
