@@ -54,13 +54,11 @@ def _read(path: Path) -> list[SavedWebhook]:
     return list(read_frames(path, SavedWebhook)) if path.exists() else []
 
 
-async def restore_webhooks(client: StoreClient, path: Path) -> list[str]:
-    """Put them back, switched off; return their ids. One that the store has under the same id is replaced."""
-    book, ids = WebhookBook(client), []
+async def restore_webhooks(client: StoreClient, path: Path) -> None:
+    """Put them back, switched off. One that the store has under the same id is replaced."""
+    book = WebhookBook(client)
     for one in await asyncio.to_thread(_read, path):
         # Its place first: an endpoint without one would begin somewhere else.
         await book.save(one.endpoint.id, one.progress)
         await book.want_again(one.endpoint.id, one.dead_letters, is_wanted=False)
         await book.put(replace(one.endpoint, is_enabled=False))
-        ids.append(one.endpoint.id)
-    return ids
